@@ -1,0 +1,2 @@
+//! The `tricedb` program.
+fn main() {}

@@ -1,0 +1,89 @@
+//! Columns: one attribute over all entities.
+
+use std::collections::BTreeSet;
+use std::collections::btree_set;
+use std::ops::Bound;
+
+use hashbrown::HashMap;
+use roaring::RoaringBitmap;
+use rustc_hash::FxBuildHasher;
+
+use super::row::Handle;
+use super::sort_key::SortKey;
+use crate::id::EntityId;
+use crate::value::Value;
+
+/// The entities of a namespace in their default order: by creation time, then id. Walks both ways.
+pub type Members<'a> = btree_set::Range<'a, (i64, EntityId, Handle)>;
+
+/// The entities that hold an attribute, by value, then id. Walks both ways.
+pub type Ordered<'a> = btree_set::Range<'a, (SortKey, EntityId, Handle)>;
+
+/// The indexes of one attribute.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Column {
+    /// Which entities hold the attribute.
+    pub(super) holders: RoaringBitmap,
+    /// For `id` attributes: entities in default order.
+    pub(super) members: Option<BTreeSet<(i64, EntityId, Handle)>>,
+    /// For indexed data: values in order.
+    pub(super) ordered: Option<BTreeSet<(SortKey, EntityId, Handle)>>,
+    /// For unique data: who holds a value; nulls are not counted.
+    pub(super) unique: Option<HashMap<Value, Handle, FxBuildHasher>>,
+    /// For links: from target to sources, sorted.
+    pub(super) sources: Option<HashMap<Handle, Vec<Handle>, FxBuildHasher>>,
+}
+
+/// The smallest id, below every entity of the same key.
+const FIRST: EntityId = EntityId(uuid::Uuid::nil());
+/// The largest id.
+const LAST: EntityId = EntityId(uuid::Uuid::max());
+
+impl Column {
+    /// Entities whose value has a key within the bounds.
+    pub(super) fn range(&self, lower: Bound<SortKey>, upper: Bound<SortKey>) -> Option<Ordered<'_>> {
+        let below = |key| (key, FIRST, Handle(0));
+        let above = |key| (key, LAST, Handle(u32::MAX));
+        let lower = match lower {
+            Bound::Included(key) => Bound::Included(below(key)),
+            Bound::Excluded(key) => Bound::Excluded(above(key)),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let upper = match upper {
+            Bound::Included(key) => Bound::Included(above(key)),
+            Bound::Excluded(key) => Bound::Excluded(below(key)),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        if let (
+            Bound::Included(lo) | Bound::Excluded(lo),
+            Bound::Included(hi) | Bound::Excluded(hi),
+        ) = (&lower, &upper)
+        {
+            // A range that ends before it begins would panic.
+            if lo > hi || (lo == hi && !matches!((&lower, &upper), (Bound::Included(_), Bound::Included(_)))) {
+                return self.ordered.as_ref().map(|set| set.range((Bound::Included(lo), Bound::Excluded(lo))));
+            }
+        }
+        self.ordered.as_ref().map(|set| set.range((lower, upper)))
+    }
+
+    /// Adds a source to a target.
+    pub(super) fn add_source(&mut self, target: Handle, source: Handle) {
+        let sources = self.sources.get_or_insert_default().entry(target).or_default();
+        if let Err(at) = sources.binary_search(&source) {
+            sources.insert(at, source);
+        }
+    }
+
+    /// Removes a source from a target.
+    pub(super) fn remove_source(&mut self, target: Handle, source: Handle) {
+        let Some(map) = &mut self.sources else { return };
+        let Some(sources) = map.get_mut(&target) else { return };
+        if let Ok(at) = sources.binary_search(&source) {
+            sources.remove(at);
+        }
+        if sources.is_empty() {
+            map.remove(&target);
+        }
+    }
+}

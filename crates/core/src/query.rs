@@ -1,0 +1,1 @@
+//! InstaQL: parsing, evaluation on an index, results.

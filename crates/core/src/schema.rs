@@ -1,0 +1,1 @@
+//! InstantDB's schema JSON.

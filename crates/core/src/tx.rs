@@ -1,0 +1,27 @@
+//! Transactions: InstaML operations, the tx-steps they become, and their execution on an index.
+//!
+//! The way of a write: [`Operation`]s (by names, as users write them) are expanded against an attribute
+//! catalog into [`TxStep`]s (by attribute ids, as they travel); [`execute`] resolves lookups, checks
+//! constraints and applies them to an index, giving a [`Commit`]: plain changes with old and new values,
+//! which [`crate::index::TripleIndex::apply`] can repeat anywhere and [`crate::index::TripleIndex::undo`] can take back.
+
+mod commit;
+mod error;
+mod execute;
+mod expand;
+mod merge;
+mod operation;
+mod operation_json;
+mod step;
+mod step_json;
+
+pub(crate) use commit::Change;
+pub use commit::{AttrChange, Commit, FactChange, Stamped};
+pub use error::{TxError, TxErrorKind};
+pub use execute::{Actor, ExecuteContext, execute};
+pub use expand::{ExpandError, MissingAttrs, expand};
+pub use merge::deep_merge;
+pub use operation::{Action, EntityKey, LinkTargets, Operation, TxBuilder, UpdateMode, lookup, tx};
+pub use operation_json::{OperationError, parse_operations};
+pub use step::{EntityRef, Mode, TxStep};
+pub use step_json::{StepError, parse_steps, steps_to_json};

@@ -1,0 +1,107 @@
+//! What a transaction did: plain changes that can be repeated and taken back.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::attr::Attr;
+use crate::id::{AttrId, EntityId};
+use crate::value::Value;
+
+/// A value and when it was first written (milliseconds since 1970).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stamped(pub Value, pub i64);
+
+/// The change of one attribute of one entity.
+///
+/// For cardinality one, both sides may be present (a replacement). For cardinality many exactly one is:
+/// a link was added or removed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FactChange {
+    /// The entity.
+    #[serde(rename = "e")]
+    pub entity: EntityId,
+    /// The attribute.
+    #[serde(rename = "a")]
+    pub attr: AttrId,
+    /// What was there before.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<Stamped>,
+    /// What is there now.
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<Stamped>,
+}
+
+/// The change of an attribute's definition; at least one side is present.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct AttrChange {
+    /// The definition before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<Arc<Attr>>,
+    /// The definition now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<Arc<Attr>>,
+}
+
+impl AttrChange {
+    /// The attribute concerned.
+    pub fn id(&self) -> Option<AttrId> {
+        self.new.as_ref().or(self.old.as_ref()).map(|a| a.id)
+    }
+}
+
+/// One step of a commit. Order matters: an attribute comes before its first fact.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Change {
+    Fact(FactChange),
+    Attr(AttrChange),
+}
+
+/// What a transaction did, in order. Applying it is deterministic and cannot fail; old values make it
+/// reversible.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Commit {
+    pub(crate) changes: Vec<Change>,
+}
+
+impl Commit {
+    /// Whether the transaction changed nothing.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Number of single changes.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// The changes of facts, in order. One fact may change more than once.
+    pub fn facts(&self) -> impl Iterator<Item = &FactChange> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Fact(fact) => Some(fact),
+            Change::Attr(_) => None,
+        })
+    }
+
+    /// The changes of attribute definitions, in order.
+    pub fn attrs(&self) -> impl Iterator<Item = &AttrChange> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Attr(attr) => Some(attr),
+            Change::Fact(_) => None,
+        })
+    }
+
+    /// Whether any attribute was made, changed or deleted in more than the types seen in its values.
+    pub fn changes_attrs(&self) -> bool {
+        self.attrs().any(|change| match (&change.old, &change.new) {
+            (Some(old), Some(new)) => {
+                let mut old = Attr::clone(old);
+                old.inferred_types.clone_from(&new.inferred_types);
+                old != **new
+            }
+            _ => true,
+        })
+    }
+}

@@ -1,0 +1,2 @@
+//! The suites of the project.
+fn main() {}
