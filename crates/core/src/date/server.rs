@@ -28,9 +28,10 @@ pub(super) fn parse(text: &str) -> Option<Moment> {
 /// How `GMT+0100` is meant.
 ///
 /// PostgreSQL takes it for a POSIX zone and refuses offsets of more than 167 (hours, to it).
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum ZoneSign {
     /// As JavaScript prints it: an hour east of Greenwich; refused where PostgreSQL refuses it.
+    #[default]
     East,
     /// The same, with any offset up to 15:59.
     EastAny,
@@ -124,16 +125,13 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
     }
     let lower = text.to_ascii_lowercase();
     let bytes = lower.as_bytes();
-    let run = |from: usize, wanted: &dyn Fn(u8) -> bool| -> usize {
-        bytes[from..].iter().position(|b| !wanted(*b)).map_or(bytes.len(), |len| from + len)
-    };
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         let (kind, end) = match byte {
-            b'0'..=b'9' => numeric_token(bytes, at, &run),
+            b'0'..=b'9' => numeric_token(bytes, at),
             b'a'..=b'z' => {
-                let end = run(at, &|b| b.is_ascii_alphabetic());
+                let end = run(bytes, at, |b| b.is_ascii_alphabetic());
                 let joined = match bytes.get(end) {
                     Some(b'-' | b'/' | b'.') => true,
                     Some(b'+' | b'0'..=b'9') => !is_core_word(&lower[at..end]),
@@ -141,17 +139,17 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
                 };
                 if joined {
                     let glue = |b: u8| b.is_ascii_alphanumeric() || b"+-/_.:".contains(&b);
-                    (Kind::Date, run(end, &glue))
+                    (Kind::Date, run(bytes, end, glue))
                 } else {
                     (Kind::Word, end)
                 }
             }
             b'+' | b'-' => match bytes.get(at + 1) {
                 Some(b'0'..=b'9') => {
-                    let end = run(at + 1, &|b| b.is_ascii_digit() || b":.-".contains(&b));
+                    let end = run(bytes, at + 1, |b| b.is_ascii_digit() || b":.-".contains(&b));
                     (Kind::Offset, end)
                 }
-                Some(b'a'..=b'z') => (Kind::Word, run(at + 1, &|b| b.is_ascii_alphabetic())),
+                Some(b'a'..=b'z') => (Kind::Word, run(bytes, at + 1, |b| b.is_ascii_alphabetic())),
                 _ => return None,
             },
             _ if byte.is_ascii_whitespace() || byte == 0x0b || byte.is_ascii_punctuation() => {
@@ -169,23 +167,29 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
     Some(found)
 }
 
+/// The end of the run of `wanted` bytes that starts at `from`.
+fn run(bytes: &[u8], from: usize, wanted: impl Fn(u8) -> bool) -> usize {
+    bytes[from..].iter().position(|b| !wanted(*b)).map_or(bytes.len(), |len| from + len)
+}
+
 /// The kind and end of a token that begins with a digit.
-fn numeric_token(
-    bytes: &[u8],
-    at: usize,
-    run: &dyn Fn(usize, &dyn Fn(u8) -> bool) -> usize,
-) -> (Kind, usize) {
-    let digits_end = run(at, &|b| b.is_ascii_digit());
+fn numeric_token(bytes: &[u8], at: usize) -> (Kind, usize) {
+    let digits_end = run(bytes, at, |b| b.is_ascii_digit());
     match bytes.get(digits_end) {
-        Some(b':') => (Kind::Time, run(digits_end, &|b| b.is_ascii_digit() || b":.".contains(&b))),
+        Some(b':') => {
+            (Kind::Time, run(bytes, digits_end, |b| b.is_ascii_digit() || b":.".contains(&b)))
+        }
         Some(&separator @ (b'-' | b'/' | b'.')) => {
             let second = digits_end + 1;
             if !bytes.get(second).is_some_and(u8::is_ascii_digit) {
-                return (Kind::Date, run(second, &|b| b.is_ascii_alphanumeric() || b == separator));
+                return (
+                    Kind::Date,
+                    run(bytes, second, |b| b.is_ascii_alphanumeric() || b == separator),
+                );
             }
-            let second_end = run(second, &|b| b.is_ascii_digit());
+            let second_end = run(bytes, second, |b| b.is_ascii_digit());
             if bytes.get(second_end) == Some(&separator) {
-                (Kind::Date, run(second_end, &|b| b.is_ascii_digit() || b == separator))
+                (Kind::Date, run(bytes, second_end, |b| b.is_ascii_digit() || b == separator))
             } else if separator == b'.' {
                 (Kind::Number, second_end)
             } else {
@@ -222,12 +226,6 @@ struct Reading {
     zone: Option<i64>,
     /// The last word was the `T` of ISO 8601.
     after_t: bool,
-}
-
-impl Default for ZoneSign {
-    fn default() -> Self {
-        Self::East
-    }
 }
 
 impl Reading {
