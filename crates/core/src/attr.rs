@@ -183,13 +183,28 @@ pub struct Attr {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Json>,
     /// A background job is still building the value index.
-    #[serde(rename = "indexing?", default, skip_serializing_if = "is_false", deserialize_with = "null_is_default")]
+    #[serde(
+        rename = "indexing?",
+        default,
+        skip_serializing_if = "is_false",
+        deserialize_with = "null_is_default"
+    )]
     pub indexing: bool,
     /// A background job is still checking existing values against the type.
-    #[serde(rename = "checking-data-type?", default, skip_serializing_if = "is_false", deserialize_with = "null_is_default")]
+    #[serde(
+        rename = "checking-data-type?",
+        default,
+        skip_serializing_if = "is_false",
+        deserialize_with = "null_is_default"
+    )]
     pub checking_data_type: bool,
     /// A background job is still checking existing values for uniqueness.
-    #[serde(rename = "setting-unique?", default, skip_serializing_if = "is_false", deserialize_with = "null_is_default")]
+    #[serde(
+        rename = "setting-unique?",
+        default,
+        skip_serializing_if = "is_false",
+        deserialize_with = "null_is_default"
+    )]
     pub setting_unique: bool,
 }
 

@@ -78,8 +78,7 @@ impl AttrCatalog {
         self.forward(etype, label)
             .map(|attr| Named { attr, direction: Direction::Forward })
             .or_else(|| {
-                self.reverse(etype, label)
-                    .map(|attr| Named { attr, direction: Direction::Reverse })
+                self.reverse(etype, label).map(|attr| Named { attr, direction: Direction::Reverse })
             })
     }
 

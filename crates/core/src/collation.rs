@@ -11,7 +11,8 @@ fn collator() -> Option<&'static CollatorBorrowed<'static>> {
     COLLATOR
         // The data of the root collation is compiled in. Should it ever be missing, code points decide.
         .get_or_init(|| {
-            CollatorBorrowed::try_new(CollatorPreferences::default(), CollatorOptions::default()).ok()
+            CollatorBorrowed::try_new(CollatorPreferences::default(), CollatorOptions::default())
+                .ok()
         })
         .as_ref()
 }
@@ -40,7 +41,22 @@ mod tests {
 
     #[test]
     fn the_key_orders_like_the_comparison() {
-        let words = ["", "10", "2", "a0", "Zz", "a", "A", "ä", "b", "e\u{301}", "é", "ab", "a b", "\u{1F600}"];
+        let words = [
+            "",
+            "10",
+            "2",
+            "a0",
+            "Zz",
+            "a",
+            "A",
+            "ä",
+            "b",
+            "e\u{301}",
+            "é",
+            "ab",
+            "a b",
+            "\u{1F600}",
+        ];
         for a in words {
             for b in words {
                 assert_eq!(sort_key(a).cmp(&sort_key(b)), compare(a, b), "{a:?} {b:?}");

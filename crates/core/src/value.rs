@@ -266,10 +266,8 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
-                Ok(i64::try_from(v).map_or_else(
-                    |_| Value::number(v as f64).unwrap_or(Value::Null),
-                    Value::Int,
-                ))
+                Ok(i64::try_from(v)
+                    .map_or_else(|_| Value::number(v as f64).unwrap_or(Value::Null), Value::Int))
             }
 
             fn visit_f64<E>(self, v: f64) -> Result<Value, E> {

@@ -41,7 +41,11 @@ const LAST: EntityId = EntityId(uuid::Uuid::max());
 
 impl Column {
     /// Entities whose value has a key within the bounds.
-    pub(super) fn range(&self, lower: Bound<SortKey>, upper: Bound<SortKey>) -> Option<Ordered<'_>> {
+    pub(super) fn range(
+        &self,
+        lower: Bound<SortKey>,
+        upper: Bound<SortKey>,
+    ) -> Option<Ordered<'_>> {
         let below = |key| (key, FIRST, Handle(0));
         let above = |key| (key, LAST, Handle(u32::MAX));
         let lower = match lower {
@@ -60,8 +64,14 @@ impl Column {
         ) = (&lower, &upper)
         {
             // A range that ends before it begins would panic.
-            if lo > hi || (lo == hi && !matches!((&lower, &upper), (Bound::Included(_), Bound::Included(_)))) {
-                return self.ordered.as_ref().map(|set| set.range((Bound::Included(lo), Bound::Excluded(lo))));
+            if lo > hi
+                || (lo == hi
+                    && !matches!((&lower, &upper), (Bound::Included(_), Bound::Included(_))))
+            {
+                return self
+                    .ordered
+                    .as_ref()
+                    .map(|set| set.range((Bound::Included(lo), Bound::Excluded(lo))));
             }
         }
         self.ordered.as_ref().map(|set| set.range((lower, upper)))

@@ -107,9 +107,10 @@ impl TripleIndex {
         row.cells().flat_map(move |(slot, cell)| {
             let (entity, attr) = (row.id(), self.attr_id(slot));
             let (data, links) = match cell {
-                Cell::Data { value, created_at } => {
-                    (Some(Triple { entity, attr, value: value.clone(), created_at: *created_at }), &[][..])
-                }
+                Cell::Data { value, created_at } => (
+                    Some(Triple { entity, attr, value: value.clone(), created_at: *created_at }),
+                    &[][..],
+                ),
                 Cell::Links(links) => (None, &links[..]),
             };
             data.into_iter().chain(links.iter().map(move |link| Triple {
@@ -188,8 +189,10 @@ impl TripleIndex {
             Bound::Excluded(place) => Bound::Excluded(low(place)),
             Bound::Unbounded => Bound::Unbounded,
         };
-        if let (Bound::Included(lo) | Bound::Excluded(lo), Bound::Included(hi) | Bound::Excluded(hi)) =
-            (&lower, &upper)
+        if let (
+            Bound::Included(lo) | Bound::Excluded(lo),
+            Bound::Included(hi) | Bound::Excluded(hi),
+        ) = (&lower, &upper)
         {
             // A range that ends before it begins would panic; give an empty one.
             if lo >= hi {
@@ -387,7 +390,13 @@ impl TripleIndex {
     }
 
     /// Replaces one fact by another (either may be absent).
-    fn change(&mut self, entity: EntityId, attr: AttrId, old: Option<&Stamped>, new: Option<&Stamped>) {
+    fn change(
+        &mut self,
+        entity: EntityId,
+        attr: AttrId,
+        old: Option<&Stamped>,
+        new: Option<&Stamped>,
+    ) {
         let Some(definition) = self.catalog.get(attr).cloned() else { return };
         let slot = self.intern_attr(attr);
         let handle = self.intern(entity);

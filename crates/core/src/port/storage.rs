@@ -152,7 +152,9 @@ pub enum StorageError {
         path: String,
     },
     /// It was written by a newer version of this program.
-    #[error("the local database has format {found}, this version reads up to {supported}; update the program")]
+    #[error(
+        "the local database has format {found}, this version reads up to {supported}; update the program"
+    )]
     TooNew {
         /// The format found.
         found: i64,

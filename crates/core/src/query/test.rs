@@ -1,0 +1,125 @@
+//! Tests of single values.
+
+use std::cmp::Ordering;
+
+use super::form::Comparison;
+use super::pattern::Pattern;
+use crate::attr::CheckedType;
+use crate::id::EntityId;
+use crate::value::Value;
+
+/// A test of a data value or of a link's far end.
+#[derive(Clone, Debug)]
+pub(super) enum Test {
+    /// Equal to one of these.
+    Is(Vec<Value>),
+    /// The far end is one of these.
+    Target(Vec<EntityId>),
+    /// A date of one of these instants, or null if null is among the operands.
+    Instant { at: Vec<i64>, or_null: bool },
+    /// Another value, or none.
+    Differs(Value),
+    /// Another far end, or none.
+    OtherTarget(EntityId),
+    /// A date of another instant, another value that is no date, or none.
+    OtherInstant(i64),
+    /// In order relation to an operand of the same type. Null is in none.
+    Order(Comparison, Bound),
+    /// A string of a form.
+    Like(Pattern),
+    /// There, and not null.
+    Present,
+    /// Null or not there.
+    Missing,
+    /// Never passes: an operand that nothing can equal.
+    Never,
+}
+
+/// An operand of an order comparison.
+#[derive(Clone, Debug)]
+pub(super) enum Bound {
+    /// Compares dates.
+    Instant(i64),
+    /// Compares values of the operand's JSON type.
+    Value(Value),
+}
+
+impl Test {
+    /// Whether a value that is there passes.
+    pub(super) fn value(&self, value: &Value) -> bool {
+        match self {
+            Self::Is(wanted) => wanted.contains(value),
+            Self::Instant { at, or_null } => match instant(value) {
+                Some(ms) => at.contains(&ms),
+                None => *or_null && value.is_null(),
+            },
+            Self::Differs(other) => value != other,
+            Self::OtherInstant(ms) => instant(value) != Some(*ms),
+            Self::Order(how, bound) => bound.compare(value).is_some_and(|order| how.admits(order)),
+            Self::Like(pattern) => value.as_str().is_some_and(|text| pattern.matches(text)),
+            Self::Present => !value.is_null(),
+            Self::Missing => value.is_null(),
+            Self::OtherTarget(_) => true,
+            Self::Target(_) | Self::Never => false,
+        }
+    }
+
+    /// Whether the far end of a link passes.
+    pub(super) fn target(&self, id: EntityId) -> bool {
+        match self {
+            Self::Target(wanted) => wanted.contains(&id),
+            Self::OtherTarget(other) => id != *other,
+            Self::Differs(_) | Self::OtherInstant(_) | Self::Present => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the test passes where nothing is.
+    pub(super) const fn missing(&self) -> bool {
+        matches!(
+            self,
+            Self::Differs(_) | Self::OtherTarget(_) | Self::OtherInstant(_) | Self::Missing
+        )
+    }
+
+    /// Whether the test is about being there, which clients judge by the entity's `id`.
+    pub(super) const fn asks_presence(&self) -> bool {
+        self.missing() || matches!(self, Self::Present)
+    }
+}
+
+fn instant(value: &Value) -> Option<i64> {
+    crate::date::instant_ms(value)
+}
+
+impl Bound {
+    /// An operand for values of a settled type; `None` if it is no operand for it.
+    pub(super) fn new(operand: &Value, checked: Option<CheckedType>) -> Option<Self> {
+        match checked {
+            Some(CheckedType::Date) => instant(operand).map(Self::Instant),
+            _ => Some(Self::Value(operand.clone())),
+        }
+    }
+
+    fn compare(&self, value: &Value) -> Option<Ordering> {
+        match (self, value) {
+            (Self::Instant(ms), value) => instant(value).map(|at| at.cmp(ms)),
+            (Self::Value(Value::String(b)), Value::String(a)) => {
+                Some(crate::collation::compare(a, b))
+            }
+            (Self::Value(Value::Bool(b)), Value::Bool(a)) => Some(a.cmp(b)),
+            (Self::Value(operand), value) => value.cmp_numbers(operand),
+        }
+    }
+}
+
+impl Comparison {
+    const fn admits(self, order: Ordering) -> bool {
+        match self {
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+        }
+    }
+}

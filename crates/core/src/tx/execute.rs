@@ -1,0 +1,362 @@
+//! Executing tx-steps on an index.
+//!
+//! The original runs a transaction in phases, and so do we: lookups are resolved and modes checked
+//! against the state *before* the transaction; deletes are expanded by their cascades; then steps run
+//! grouped by kind, groups in the order in which each kind first appears; last comes the check for
+//! required values. Every change is journalled as it is made, so that a refusal at any point takes all of
+//! it back, and what remains at the end is the [`Commit`].
+//!
+//! Source: the order of phases and groups is that of InstantDB's server.
+
+mod attrs;
+mod delete;
+mod required;
+mod system;
+mod write;
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use rustc_hash::FxBuildHasher;
+
+use super::commit::{AttrChange, Change, Commit, FactChange, Stamped};
+use super::error::TxError;
+use super::step::{EntityRef, Mode, StepKind, TxStep};
+use crate::attr::Attr;
+use crate::id::{AttrId, EntityId, IdSource};
+use crate::index::TripleIndex;
+use crate::value::Value;
+
+/// On whose behalf steps run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Actor {
+    /// A client's session.
+    Client,
+    /// Somebody with the app's admin token.
+    Admin,
+    /// A client trying its own write on the part of the data that it holds. What only the whole data can
+    /// decide (whether an unseen entity exists, which values it has) is left to the server: such steps do
+    /// nothing, and required values are not asked for.
+    Optimistic,
+}
+
+/// What execution needs from outside.
+pub struct ExecuteContext<'a> {
+    /// The transaction's time in milliseconds since 1970: creation time of new facts.
+    pub now: i64,
+    /// Ids for entities that a lookup creates.
+    pub ids: &'a mut dyn IdSource,
+    /// On whose behalf.
+    pub actor: Actor,
+}
+
+impl std::fmt::Debug for ExecuteContext<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExecuteContext")
+            .field("now", &self.now)
+            .field("actor", &self.actor)
+            .finish()
+    }
+}
+
+/// Prepares steps on an index and applies them.
+///
+/// On success the index holds the new state and the commit says what changed; [`TripleIndex::undo`] takes
+/// it back. On an error the index is as before.
+///
+/// # Errors
+/// The first refusal, as the original's server words it.
+pub fn execute(
+    index: &mut TripleIndex,
+    steps: &[TxStep],
+    context: &mut ExecuteContext<'_>,
+) -> Result<Commit, TxError> {
+    let mut run = Run {
+        index,
+        now: context.now,
+        ids: &mut *context.ids,
+        actor: context.actor,
+        journal: Vec::with_capacity(steps.len()),
+        touched: HashSet::default(),
+        resolved: HashMap::default(),
+        created_by_lookup: HashMap::default(),
+    };
+    match run.all(steps) {
+        Ok(()) => Ok(Commit { changes: run.journal }),
+        Err(error) => {
+            while let Some(change) = run.journal.pop() {
+                run.index.undo_change(&change);
+            }
+            Err(error)
+        }
+    }
+}
+
+type Lookups = HashMap<(AttrId, Value), Option<EntityId>, FxBuildHasher>;
+
+/// One transaction under way.
+struct Run<'a> {
+    index: &'a mut TripleIndex,
+    now: i64,
+    ids: &'a mut dyn IdSource,
+    actor: Actor,
+    /// What was changed so far, in order.
+    journal: Vec<Change>,
+    /// Entities that changed in a namespace: the required check looks at them.
+    touched: HashSet<(EntityId, Arc<str>), FxBuildHasher>,
+    /// Lookups in entity position, against the state before the transaction.
+    resolved: Lookups,
+    /// Entities made for lookups without a match.
+    created_by_lookup: HashMap<(AttrId, Value), EntityId, FxBuildHasher>,
+}
+
+impl Run<'_> {
+    fn all(&mut self, steps: &[TxStep]) -> Result<(), TxError> {
+        self.check_values(steps)?;
+        self.resolve_lookups(steps)?;
+        self.check_system_rules(steps)?;
+        self.check_link_values(steps)?;
+        let skip = self.check_modes(steps)?;
+        let deletes = self.expand_deletes(steps);
+
+        let mut order: Vec<StepKind> = Vec::new();
+        for step in steps {
+            if !order.contains(&step.kind()) {
+                order.push(step.kind());
+            }
+        }
+        for kind in order {
+            let group = steps
+                .iter()
+                .enumerate()
+                .filter(|(at, step)| step.kind() == kind && !skip.contains(at))
+                .map(|(_, step)| step);
+            match kind {
+                StepKind::AddTriple => self.add_triples(group)?,
+                StepKind::DeepMergeTriple => self.merge_triples(group)?,
+                StepKind::RetractTriple => self.retract_triples(group)?,
+                StepKind::DeleteEntity => self.delete_entities(&deletes),
+                StepKind::RuleParams => {}
+                StepKind::AddAttr
+                | StepKind::UpdateAttr
+                | StepKind::DeleteAttr
+                | StepKind::RestoreAttr => {
+                    for step in group {
+                        self.change_attrs(step)?;
+                    }
+                }
+            }
+        }
+        if self.actor == Actor::Optimistic { Ok(()) } else { self.check_required() }
+    }
+
+    /// The live attribute with this id.
+    fn attr(&self, id: AttrId) -> Result<Arc<Attr>, TxError> {
+        self.index.catalog().live(id).cloned().ok_or_else(|| TxError::unknown_attr(id))
+    }
+
+    /// Makes and journals one change of a fact.
+    fn change_fact(&mut self, attr: &Attr, fact: FactChange) {
+        self.touched.insert((fact.entity, attr.forward_identity.etype.clone()));
+        self.index.apply_fact(&fact);
+        self.journal.push(Change::Fact(fact));
+    }
+
+    /// Makes and journals one change of an attribute's definition.
+    fn change_attr(&mut self, old: Option<Arc<Attr>>, new: Option<Arc<Attr>>) {
+        let change = AttrChange { old, new };
+        self.index.apply_attr(&change);
+        self.journal.push(Change::Attr(change));
+    }
+
+    fn add(&mut self, attr: &Attr, entity: EntityId, value: Value) {
+        let new = Some(Stamped(value, self.now));
+        self.change_fact(attr, FactChange { entity, attr: attr.id, old: None, new });
+    }
+
+    /// Finds the entity of a lookup in the present state.
+    fn find(&self, attr: &Attr, value: &Value) -> Option<EntityId> {
+        let value = attr.coerce(value.clone());
+        if attr.is_ref() {
+            // A unique link: the entity that links to the given target.
+            let slot = self.index.slot(attr.id)?;
+            let target = self.index.handle(value.as_entity()?)?;
+            return self.index.sources(slot, target).first().map(|h| self.index.entity(*h));
+        }
+        self.index.find_unique(attr.id, &value).map(|h| self.index.entity(h))
+    }
+
+    /// Looks up every entity-position lookup in the state before the transaction.
+    fn resolve_lookups(&mut self, steps: &[TxStep]) -> Result<(), TxError> {
+        for (at, step) in steps.iter().enumerate() {
+            let Some(EntityRef::Lookup(attr_id, value)) = step_entity(step) else { continue };
+            let found = match self.index.catalog().live(*attr_id).cloned() {
+                // An attribute that this transaction makes has no values yet.
+                None => None,
+                Some(attr) => {
+                    self.check_lookup(&attr, value, at)?;
+                    self.find(&attr, value)
+                }
+            };
+            self.resolved.insert((*attr_id, value.clone()), found);
+        }
+        Ok(())
+    }
+
+    fn check_lookup(&self, attr: &Attr, value: &Value, at: usize) -> Result<(), TxError> {
+        if !attr.unique {
+            return Err(TxError::unknown_attr(attr.id));
+        }
+        if attr.is_id() && value.as_entity().is_none() {
+            let message = format!(
+                "Invalid lookup '[#uuid \"{}\" {}]'. The lookup attribute is '{}.{}', but the lookup value \
+                 is not a valid UUID.",
+                attr.id,
+                value.to_json(),
+                attr.etype(),
+                attr.label()
+            );
+            return Err(TxError::validation(
+                "tx-steps",
+                &message,
+                Some(serde_json::json!([at, 1])),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The entity of a step as far as the state before the transaction knows it.
+    fn known_entity(&self, entity: &EntityRef) -> Option<EntityId> {
+        match entity {
+            EntityRef::Id(id) => Some(*id),
+            EntityRef::Lookup(attr, value) => {
+                self.resolved.get(&(*attr, value.clone())).copied().flatten()
+            }
+        }
+    }
+
+    /// Checks `create` and `update` modes against the state before the transaction. For an optimistic run
+    /// it returns the steps to leave out instead: only the server knows whether an unseen entity exists.
+    fn check_modes(&self, steps: &[TxStep]) -> Result<HashSet<usize, FxBuildHasher>, TxError> {
+        let mut skip = HashSet::default();
+        let (mut existing, mut missing) = (Vec::new(), Vec::new());
+        for (at, step) in steps.iter().enumerate() {
+            let (TxStep::AddTriple { entity, attr, mode, .. }
+            | TxStep::DeepMergeTriple { entity, attr, mode, .. }) = step
+            else {
+                continue;
+            };
+            let Some(mode) = mode.filter(|m| *m != Mode::Upsert) else { continue };
+            let known = self.known_entity(entity);
+            let exists = known.is_some_and(|e| self.has_any(e, *attr));
+            match (mode, exists) {
+                (Mode::Create, true) => existing.extend(known.map(|e| e.to_string())),
+                (Mode::Update, false) if self.actor == Actor::Optimistic => {
+                    skip.insert(at);
+                }
+                (Mode::Update, false) => missing.push(match entity {
+                    EntityRef::Id(id) => id.to_string(),
+                    EntityRef::Lookup(attr, value) => {
+                        format!("[#uuid \"{attr}\" {}]", value.to_json())
+                    }
+                }),
+                _ => {}
+            }
+        }
+        let refuse = |what: &str, ids: &[String]| {
+            Err(TxError::validation("tx-step", &format!("{what}: {}", ids.join(", ")), None))
+        };
+        if !existing.is_empty() {
+            return refuse("Creating entities that exist", &existing);
+        }
+        if !missing.is_empty() {
+            return refuse("Updating entities that don't exist", &missing);
+        }
+        Ok(skip)
+    }
+
+    /// Whether an entity has any triple in the namespace of an attribute.
+    fn has_any(&self, entity: EntityId, attr: AttrId) -> bool {
+        let catalog = self.index.catalog();
+        let (Some(attr), Some(row)) = (catalog.live(attr), self.index.row(entity)) else {
+            return false;
+        };
+        row.cells().any(|(slot, _)| {
+            catalog.live(self.index.attr_id(slot)).is_some_and(|a| a.etype() == attr.etype())
+        })
+    }
+
+    /// Refuses strings that cannot be stored.
+    fn check_values(&self, steps: &[TxStep]) -> Result<(), TxError> {
+        for step in steps {
+            if let TxStep::AddTriple { value, .. }
+            | TxStep::DeepMergeTriple { value, .. }
+            | TxStep::RetractTriple { value, .. } = step
+            {
+                if has_null_byte(value) {
+                    return Err(TxError::null_byte());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// For clients: a link's value is a UUID or a lookup, and a lookup belongs to the step's namespace.
+    fn check_link_values(&self, steps: &[TxStep]) -> Result<(), TxError> {
+        if self.actor == Actor::Admin {
+            return Ok(());
+        }
+        for step in steps {
+            let (TxStep::AddTriple { attr, value, .. }
+            | TxStep::DeepMergeTriple { attr, value, .. }
+            | TxStep::RetractTriple { attr, value, .. }) = step
+            else {
+                continue;
+            };
+            let is_ref = self.index.catalog().live(*attr).is_some_and(|a| a.is_ref());
+            if is_ref && value.as_entity().is_none() && value_lookup(value).is_none() {
+                return Err(TxError::validation("eid", "Expected link value to be a uuid.", None));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn step_entity(step: &TxStep) -> Option<&EntityRef> {
+    match step {
+        TxStep::AddTriple { entity, .. }
+        | TxStep::DeepMergeTriple { entity, .. }
+        | TxStep::RetractTriple { entity, .. }
+        | TxStep::DeleteEntity { entity, .. }
+        | TxStep::RuleParams { entity, .. } => Some(entity),
+        TxStep::AddAttr(_)
+        | TxStep::UpdateAttr(..)
+        | TxStep::DeleteAttr(_)
+        | TxStep::RestoreAttr(_) => None,
+    }
+}
+
+/// A lookup in value position: a pair whose first item is an attribute id.
+fn value_lookup(value: &Value) -> Option<(AttrId, Value)> {
+    let Value::Json(json) = value else { return None };
+    let [attr, value] = json.as_array()?.as_slice() else { return None };
+    Some((AttrId::parse(attr.as_str()?)?, Value::from_json(value.clone())))
+}
+
+fn has_null_byte(value: &Value) -> bool {
+    fn in_json(json: &serde_json::Value) -> bool {
+        match json {
+            serde_json::Value::String(s) => s.contains('\0'),
+            serde_json::Value::Array(items) => items.iter().any(in_json),
+            serde_json::Value::Object(map) => {
+                map.iter().any(|(k, v)| k.contains('\0') || in_json(v))
+            }
+            _ => false,
+        }
+    }
+    match value {
+        Value::String(s) => s.contains('\0'),
+        Value::Json(json) => in_json(json),
+        _ => false,
+    }
+}

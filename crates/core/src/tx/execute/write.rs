@@ -1,0 +1,333 @@
+//! The groups that write and retract triples.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use rustc_hash::FxBuildHasher;
+
+use super::super::commit::{FactChange, Stamped};
+use super::super::error::TxError;
+use super::super::merge::deep_merge;
+use super::super::step::{EntityRef, TxStep};
+use super::{Actor, Run, value_lookup};
+use crate::attr::{Attr, Cardinality, InferredType};
+use crate::id::{AttrId, EntityId};
+use crate::index::Cell;
+use crate::value::Value;
+
+/// Most bytes of a value that an index holds, as in the original (there: of its binary JSON).
+const MAX_INDEXED_BYTES: usize = 1024;
+
+impl Run<'_> {
+    pub(super) fn add_triples<'s>(
+        &mut self,
+        group: impl Iterator<Item = &'s TxStep>,
+    ) -> Result<(), TxError> {
+        let steps: Vec<&TxStep> = group.collect();
+        let mut entities = Vec::with_capacity(steps.len());
+        for step in &steps {
+            let TxStep::AddTriple { entity, .. } = step else { continue };
+            entities.push(self.entity_or_new(entity)?);
+        }
+
+        // Of several values for one (entity, attribute) of cardinality one, the last counts.
+        let mut writes: Vec<(EntityId, Arc<Attr>, Value)> = Vec::with_capacity(steps.len());
+        let mut place: HashMap<(EntityId, AttrId), usize, FxBuildHasher> = HashMap::default();
+        for (step, entity) in steps.iter().zip(entities) {
+            let TxStep::AddTriple { entity: entity_ref, attr, value, .. } = step else { continue };
+            let Some(entity) = entity else { continue };
+            let attr = self.attr(*attr)?;
+            self.check_lookup_rewrite(entity_ref, &attr)?;
+            let Some(value) = self.resolve_value(&attr, entity, value)? else { continue };
+            if attr.cardinality == Cardinality::One {
+                match place.entry((entity, attr.id)) {
+                    hashbrown::hash_map::Entry::Occupied(at) => {
+                        writes[*at.get()].2 = value;
+                        continue;
+                    }
+                    hashbrown::hash_map::Entry::Vacant(at) => {
+                        at.insert(writes.len());
+                    }
+                }
+            }
+            writes.push((entity, attr, value));
+        }
+        // Uniqueness is checked row by row, and rows go in by entity and attribute.
+        if writes.iter().any(|(_, attr, _)| attr.unique && !attr.is_id()) {
+            writes.sort_by_key(|(entity, attr, _)| (*entity, attr.id));
+        }
+        let mut identified: Vec<(EntityId, Arc<Attr>)> = Vec::new();
+        for (entity, attr, value) in writes {
+            if attr.is_id() {
+                identified.push((entity, attr.clone()));
+            }
+            self.write(entity, &attr, value)?;
+        }
+        if self.actor != Actor::Optimistic {
+            for (entity, attr) in identified {
+                self.back_fill(entity, &attr);
+            }
+        }
+        Ok(())
+    }
+
+    /// The entity of a step, made now if a lookup has no match. `None`: the step does nothing.
+    fn entity_or_new(&mut self, entity: &EntityRef) -> Result<Option<EntityId>, TxError> {
+        let (attr_id, value) = match entity {
+            EntityRef::Id(id) => return Ok(Some(*id)),
+            EntityRef::Lookup(attr, value) => (*attr, value),
+        };
+        if let Some(known) = self.known_entity(entity) {
+            return Ok(Some(known));
+        }
+        let key = (attr_id, value.clone());
+        if let Some(made) = self.created_by_lookup.get(&key) {
+            return Ok(Some(*made));
+        }
+        let attr = self.attr(attr_id)?;
+        if !attr.unique {
+            return Err(TxError::unknown_attr(attr.id));
+        }
+        if self.actor == Actor::Optimistic {
+            return Ok(None);
+        }
+        let made = match value.as_entity() {
+            Some(id) if attr.is_id() => id,
+            _ => EntityId(self.ids.next_uuid()),
+        };
+        self.created_by_lookup.insert(key, made);
+        let value = attr.coerce(value.clone());
+        self.write(made, &attr, value)?;
+        Ok(Some(made))
+    }
+
+    /// Refuses to set the very attribute by which an entity was made in this transaction.
+    fn check_lookup_rewrite(&self, entity: &EntityRef, attr: &Attr) -> Result<(), TxError> {
+        let EntityRef::Lookup(by, value) = entity else { return Ok(()) };
+        if *by == attr.id
+            && !attr.is_id()
+            && self.created_by_lookup.contains_key(&(*by, value.clone()))
+        {
+            return Err(TxError::validation(
+                "lookup",
+                "Updates with lookups can only update the lookup attribute if an entity with the unique \
+                 attribute value already exists.",
+                None,
+            ));
+        }
+        Ok(())
+    }
+
+    /// The value to store. `None`: the step does nothing.
+    fn resolve_value(
+        &mut self,
+        attr: &Attr,
+        entity: EntityId,
+        value: &Value,
+    ) -> Result<Option<Value>, TxError> {
+        if !attr.is_ref() && !attr.is_id() {
+            return Ok(Some(value.clone()));
+        }
+        if let Some((by, wanted)) = value_lookup(value) {
+            if let Some(made) = self.created_by_lookup.get(&(by, wanted.clone())) {
+                return Ok(Some(Value::Ref(*made)));
+            }
+            let by = self.attr(by)?;
+            let found = self.find(&by, &wanted);
+            return match found {
+                Some(found) => Ok(Some(Value::Ref(found))),
+                None if self.actor == Actor::Optimistic => Ok(None),
+                None => Err(TxError::validation(
+                    "lookup",
+                    "The entity for the lookup does not exist.",
+                    None,
+                )),
+            };
+        }
+        match value.as_entity() {
+            Some(target) => Ok(Some(Value::Ref(target))),
+            // The `id` triple of an entity says the entity, whatever was sent.
+            None if attr.is_id() => Ok(Some(Value::Ref(entity))),
+            None => Err(TxError::new(
+                super::super::error::TxErrorKind::ValidationFailed,
+                "Linked value must be a valid uuid.",
+                serde_json::json!({
+                    "namespace": attr.etype(), "attribute": attr.label(), "value": value,
+                    "attr-id": attr.id, "entity-id": entity,
+                }),
+            )),
+        }
+    }
+
+    /// Sets (cardinality one) or adds (cardinality many) one value, checking type, size and uniqueness.
+    pub(super) fn write(
+        &mut self,
+        entity: EntityId,
+        attr: &Arc<Attr>,
+        value: Value,
+    ) -> Result<(), TxError> {
+        let old = self.present(entity, attr, &value);
+        if old.as_ref().is_some_and(|old| old.0 == value) {
+            return Ok(());
+        }
+        if let Some(checked) = attr.checked_data_type {
+            if !checked.accepts(&value) {
+                return Err(TxError::wrong_type(attr, checked.name(), entity, &value));
+            }
+        }
+        if (attr.indexed || attr.unique) && !attr.is_ref() && too_large(&value) {
+            return Err(TxError::too_large(attr, entity, &value));
+        }
+        if attr.unique && self.is_taken(entity, attr, &value) {
+            return Err(TxError::value_taken(attr, &value));
+        }
+        self.infer(attr, &value);
+        // Overwriting keeps the time of the first write.
+        let created_at = old.as_ref().map_or(self.now, |old| old.1);
+        let new = Some(Stamped(value, created_at));
+        self.change_fact(attr, FactChange { entity, attr: attr.id, old, new });
+        Ok(())
+    }
+
+    /// What a write of this value would replace.
+    fn present(&self, entity: EntityId, attr: &Attr, value: &Value) -> Option<Stamped> {
+        let cell = self.index.row(entity)?.cell(self.index.slot(attr.id)?)?;
+        match cell {
+            Cell::Data { value, created_at } => Some(Stamped(value.clone(), *created_at)),
+            Cell::Links(links) if attr.cardinality == Cardinality::One => {
+                links.first().map(|l| Stamped(Value::Ref(l.target), l.created_at))
+            }
+            Cell::Links(links) => {
+                let target = value.as_entity()?;
+                links
+                    .iter()
+                    .find(|l| l.target == target)
+                    .map(|l| Stamped(Value::Ref(l.target), l.created_at))
+            }
+        }
+    }
+
+    /// Whether another entity holds the value of a unique attribute.
+    fn is_taken(&self, entity: EntityId, attr: &Attr, value: &Value) -> bool {
+        if attr.is_ref() {
+            let (Some(slot), Some(target)) =
+                (self.index.slot(attr.id), value.as_entity().and_then(|e| self.index.handle(e)))
+            else {
+                return false;
+            };
+            return self
+                .index
+                .sources(slot, target)
+                .iter()
+                .any(|h| self.index.entity(*h) != entity);
+        }
+        self.index.find_unique(attr.id, value).is_some_and(|h| self.index.entity(h) != entity)
+    }
+
+    /// Notes the type of a value in its attribute.
+    fn infer(&mut self, attr: &Arc<Attr>, value: &Value) {
+        if attr.catalog == crate::attr::Catalog::System || self.actor == Actor::Optimistic {
+            return;
+        }
+        let Some(seen) = InferredType::of(value) else { return };
+        // The definition at hand may be older than what this transaction noted already.
+        let Some(current) = self.index.catalog().get(attr.id).cloned() else { return };
+        let mut types = current.inferred_types.clone().unwrap_or_default();
+        if let Err(at) = types.binary_search(&seen) {
+            types.insert(at, seen);
+            let mut grown = Attr::clone(&current);
+            grown.inferred_types = Some(types);
+            self.change_attr(Some(current), Some(Arc::new(grown)));
+        }
+    }
+
+    /// Gives an entity an explicit null for every indexed data attribute of the namespace that it lacks.
+    pub(super) fn back_fill(&mut self, entity: EntityId, id_attr: &Attr) {
+        let lacking: Vec<Arc<Attr>> = self
+            .index
+            .catalog()
+            .of_etype(id_attr.etype())
+            .filter(|a| a.indexed && !a.is_ref() && !a.is_id() && !self.index.holds(entity, a.id))
+            .cloned()
+            .collect();
+        for attr in lacking {
+            self.add(&attr, entity, Value::Null);
+        }
+    }
+
+    pub(super) fn merge_triples<'s>(
+        &mut self,
+        group: impl Iterator<Item = &'s TxStep>,
+    ) -> Result<(), TxError> {
+        let mut order: Vec<(EntityId, Arc<Attr>)> = Vec::new();
+        let mut merged: HashMap<(EntityId, AttrId), Value, FxBuildHasher> = HashMap::default();
+        for step in group {
+            let TxStep::DeepMergeTriple { entity: entity_ref, attr, value: patch, .. } = step
+            else {
+                continue;
+            };
+            let Some(entity) = self.entity_or_new(entity_ref)? else { continue };
+            let attr = self.attr(*attr)?;
+            if attr.is_ref() {
+                return Err(TxError::raised("merge operation is not supported for links"));
+            }
+            self.check_lookup_rewrite(entity_ref, &attr)?;
+            let key = (entity, attr.id);
+            let base = match merged.get(&key) {
+                Some(value) => value.to_json(),
+                None => {
+                    order.push((entity, attr.clone()));
+                    self.index
+                        .value(entity, attr.id)
+                        .map_or(serde_json::Value::Null, Value::to_json)
+                }
+            };
+            merged.insert(key, Value::from_json(deep_merge(base, &patch.to_json())));
+        }
+        for (entity, attr) in order {
+            if let Some(value) = merged.remove(&(entity, attr.id)) {
+                self.write(entity, &attr, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn retract_triples<'s>(
+        &mut self,
+        group: impl Iterator<Item = &'s TxStep>,
+    ) -> Result<(), TxError> {
+        let mut seen: HashSet<(EntityId, AttrId, Value), FxBuildHasher> = HashSet::default();
+        for step in group {
+            let TxStep::RetractTriple { entity, attr, value } = step else { continue };
+            let attr = self.attr(*attr)?;
+            let Some(entity) = self.known_entity(entity) else { continue };
+            let value = match value_lookup(value) {
+                Some((by, wanted)) if attr.is_ref() => {
+                    let by = self.attr(by)?;
+                    match self.find(&by, &wanted) {
+                        Some(found) => Value::Ref(found),
+                        None => continue,
+                    }
+                }
+                _ => attr.coerce(value.clone()),
+            };
+            if !seen.insert((entity, attr.id, value.clone())) {
+                continue;
+            }
+            if let Some(old) = self.present(entity, &attr, &value).filter(|old| old.0 == value) {
+                let fact = FactChange { entity, attr: attr.id, old: Some(old), new: None };
+                self.change_fact(&attr, fact);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn too_large(value: &Value) -> bool {
+    match value {
+        // Text plus the few bytes that binary JSON adds.
+        Value::String(s) => s.len() + 12 > MAX_INDEXED_BYTES,
+        Value::Json(json) => json.to_string().len() > MAX_INDEXED_BYTES,
+        _ => false,
+    }
+}
