@@ -1,1 +1,81 @@
-//! InstantDB's schema JSON.
+//! InstantDB's schema JSON and the attributes it stands for.
+//!
+//! [`parse`] reads a schema, [`Schema::plan`] and [`Schema::to_attr_steps`] say what an app lacks of it,
+//! [`from_catalog`] writes the schema that an app has, and [`system_attrs`] are the attributes that every
+//! app has from the start.
+
+mod error;
+mod parse;
+mod plan;
+mod pull;
+mod system;
+
+use std::sync::Arc;
+
+use crate::attr::{Cardinality, CheckedType};
+
+pub use error::SchemaError;
+pub use parse::parse;
+pub use plan::PlanStep;
+pub use pull::from_catalog;
+pub use system::{hidden_system_attrs, is_system_etype, system_attrs};
+
+/// A schema: the attributes and links that an app is to have. Additive: what it leaves out stays.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Schema {
+    /// The namespaces, in the order of the JSON.
+    pub namespaces: Vec<Namespace>,
+    /// The links, in the order of the JSON.
+    pub links: Vec<LinkDef>,
+}
+
+/// A namespace of a [`Schema`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Namespace {
+    /// The etype.
+    pub etype: Arc<str>,
+    /// Its data attributes, without `id`, which is implied.
+    pub attrs: Vec<AttrDef>,
+}
+
+/// A data attribute of a [`Namespace`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttrDef {
+    /// The name within the namespace.
+    pub label: Arc<str>,
+    /// The enforced type; none for `json` and `any`.
+    pub checked_type: Option<CheckedType>,
+    /// No two entities share a value.
+    pub unique: bool,
+    /// A value index serves comparison and order.
+    pub indexed: bool,
+    /// Every entity must have a value.
+    pub required: bool,
+}
+
+/// A link of a [`Schema`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkDef {
+    /// The side that holds the triples.
+    pub forward: LinkSide,
+    /// The other side.
+    pub reverse: LinkSide,
+    /// Every entity of the forward side must have the link.
+    pub required: bool,
+}
+
+/// One side of a link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkSide {
+    /// The namespace (`on`).
+    pub etype: Arc<str>,
+    /// The name of the link in that namespace.
+    pub label: Arc<str>,
+    /// How many entities of the other side one entity of this side has (`has`).
+    pub has: Cardinality,
+    /// Whether this side's entity is deleted when the one that it has is deleted.
+    pub cascade: bool,
+}
+
+#[cfg(test)]
+mod tests;
