@@ -1,1 +1,6 @@
-//! (under construction)
+//! The TriceDB sync server as a library.
+//!
+//! One task per app owns its state; its rules are plain state machines ([`app`], [`session`]) that know no
+//! clock, no randomness and no sockets. Around them lies the rim that does.
+
+pub mod log;
