@@ -18,6 +18,8 @@ pub enum TxErrorKind {
     RecordNotUnique,
     /// A rule that the original checks inside its database.
     SqlRaise,
+    /// The caller lacks the right.
+    PermissionDenied,
 }
 
 impl TxErrorKind {
@@ -27,6 +29,7 @@ impl TxErrorKind {
             Self::ValidationFailed => "validation-failed",
             Self::RecordNotUnique => "record-not-unique",
             Self::SqlRaise => "sql-raise",
+            Self::PermissionDenied => "permission-denied",
         }
     }
 }
@@ -94,7 +97,7 @@ impl TxError {
         Self::new(
             TxErrorKind::SqlRaise,
             format!("Raised Exception: {text}"),
-            json!({ "table": null, "condition": "raise-exception", "constraint": null }),
+            json!({ "table": null, "condition": "raise-exception", "constraint": text }),
         )
     }
 
@@ -150,6 +153,23 @@ impl TxError {
                 "checked-data-type": attr.checked_data_type.map_or("null", |t| t.name()),
                 "attr-id": attr.id, "entity-id": entity, "value-too-large?": true,
             }),
+        )
+    }
+
+    pub(crate) fn permission_denied(scope: &str) -> Self {
+        Self::new(
+            TxErrorKind::PermissionDenied,
+            "Permission denied: not perms-pass?",
+            json!({ "input": ["attrs", scope], "expected": "perms-pass?" }),
+        )
+    }
+
+    pub(crate) fn foreign_lookup() -> Self {
+        Self::validation(
+            "tx-step",
+            "Invalid transaction. The namespace in the lookup attribute is different from the \
+             namespace of the attribute that is being set",
+            None,
         )
     }
 

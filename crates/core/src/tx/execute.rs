@@ -115,7 +115,9 @@ impl Run<'_> {
         self.check_values(steps)?;
         self.resolve_lookups(steps)?;
         self.check_system_rules(steps)?;
+        self.check_lookup_namespaces(steps)?;
         self.check_link_values(steps)?;
+        self.check_attr_rights(steps)?;
         let skip = self.check_modes(steps)?;
         let deletes = self.expand_deletes(steps);
 
@@ -192,7 +194,20 @@ impl Run<'_> {
             let Some(EntityRef::Lookup(attr_id, value)) = step_entity(step) else { continue };
             let found = match self.index.catalog().live(*attr_id).cloned() {
                 // An attribute that this transaction makes has no values yet.
-                None => None,
+                None if steps
+                    .iter()
+                    .any(|s| matches!(s, TxStep::AddAttr(a) if a.id == *attr_id)) =>
+                {
+                    None
+                }
+                None if self.actor == Actor::Admin => return Err(TxError::unknown_attr(*attr_id)),
+                None => {
+                    return Err(TxError::validation(
+                        "lookup",
+                        "Invalid lookup. Could not determine namespace from lookup attribute.",
+                        None,
+                    ));
+                }
                 Some(attr) => {
                     self.check_lookup(&attr, value, at)?;
                     self.find(&attr, value)
@@ -301,7 +316,51 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// For clients: a link's value is a UUID or a lookup, and a lookup belongs to the step's namespace.
+    /// Only an admin may change or delete attributes; making them is free.
+    fn check_attr_rights(&self, steps: &[TxStep]) -> Result<(), TxError> {
+        if self.actor == Actor::Admin {
+            return Ok(());
+        }
+        for step in steps {
+            match step {
+                TxStep::UpdateAttr(..) => return Err(TxError::permission_denied("update")),
+                TxStep::DeleteAttr(_) => return Err(TxError::permission_denied("delete")),
+                TxStep::RestoreAttr(_) => return Err(TxError::permission_denied("restore")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// For clients: a lookup belongs to the namespace where it stands.
+    fn check_lookup_namespaces(&self, steps: &[TxStep]) -> Result<(), TxError> {
+        if self.actor == Actor::Admin {
+            return Ok(());
+        }
+        let catalog = self.index.catalog();
+        for step in steps {
+            let (TxStep::AddTriple { entity, attr, value, .. }
+            | TxStep::DeepMergeTriple { entity, attr, value, .. }
+            | TxStep::RetractTriple { entity, attr, value }) = step
+            else {
+                continue;
+            };
+            let Some(attr) = catalog.live(*attr) else { continue };
+            let foreign =
+                |by: AttrId, etype: &str| catalog.live(by).is_some_and(|by| by.etype() != etype);
+            if matches!(entity, EntityRef::Lookup(by, _) if foreign(*by, attr.etype())) {
+                return Err(TxError::foreign_lookup());
+            }
+            if let (Some(target), Some((by, _))) = (attr.target_etype(), value_lookup(value)) {
+                if foreign(by, target) {
+                    return Err(TxError::foreign_lookup());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// For clients: a link's value is a UUID or a lookup.
     fn check_link_values(&self, steps: &[TxStep]) -> Result<(), TxError> {
         if self.actor == Actor::Admin {
             return Ok(());

@@ -7,9 +7,9 @@ use serde_json::{Map, Value as Json, json};
 use super::super::error::{TxError, TxErrorKind};
 use super::super::step::TxStep;
 use super::{Actor, Run};
-use crate::attr::{Attr, Catalog, Identity};
+use crate::attr::{Attr, Cardinality, Catalog, Identity};
 use crate::id::AttrId;
-use crate::index::Cell;
+use crate::index::{Cell, Row};
 use crate::value::Value;
 
 impl Run<'_> {
@@ -118,22 +118,15 @@ impl Run<'_> {
         if new.required && !old.required {
             self.check_all_have(&old)?;
         }
-        let new = Arc::new(new);
-        self.change_attr(Some(old.clone()), Some(new.clone()));
-        if new.indexed && !old.indexed && !new.is_ref() {
-            self.back_fill_all(&new);
+        if new.cardinality == Cardinality::One && old.cardinality == Cardinality::Many {
+            self.check_single(&old)?;
         }
+        self.change_attr(Some(old), Some(Arc::new(new)));
         Ok(())
     }
 
     fn check_rename(&self, identity: &Identity) -> Result<(), TxError> {
-        self.check_name_free(identity).map_err(|_| {
-            TxError::new(
-                TxErrorKind::RecordNotUnique,
-                "Record not unique: attr",
-                json!({ "record-type": "attr" }),
-            )
-        })
+        self.check_name_free(identity).map_err(|_| not_unique("attr"))
     }
 
     fn check_distinct(&self, attr: &Attr) -> Result<(), TxError> {
@@ -148,13 +141,18 @@ impl Run<'_> {
             };
             for value in values {
                 if !value.is_null() && !seen.insert(value) {
-                    return Err(TxError::new(
-                        TxErrorKind::RecordNotUnique,
-                        "Record not unique: triple",
-                        json!({ "record-type": "triple" }),
-                    ));
+                    return Err(not_unique("triple"));
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn check_single(&self, attr: &Attr) -> Result<(), TxError> {
+        let Some(slot) = self.index.slot(attr.id) else { return Ok(()) };
+        let several = |row: &Arc<Row>| row.links(slot).len() > 1;
+        if self.index.holders(slot).filter_map(|h| self.index.row_at(h)).any(several) {
+            return Err(not_unique("triple"));
         }
         Ok(())
     }
@@ -185,23 +183,6 @@ impl Run<'_> {
             ));
         }
         Ok(())
-    }
-
-    fn back_fill_all(&mut self, attr: &Attr) {
-        let catalog = self.index.catalog();
-        let Some(id_slot) = catalog.id_attr(attr.etype()).and_then(|id| self.index.slot(id.id))
-        else {
-            return;
-        };
-        let lacking: Vec<_> = self
-            .index
-            .holders(id_slot)
-            .map(|h| self.index.entity(h))
-            .filter(|e| !self.index.holds(*e, attr.id))
-            .collect();
-        for entity in lacking {
-            self.add(attr, entity, Value::Null);
-        }
     }
 
     /// Soft delete: the names become free, the facts stay but are invisible.
@@ -269,4 +250,12 @@ impl Run<'_> {
         self.change_attr(Some(old), Some(Arc::new(new)));
         Ok(())
     }
+}
+
+fn not_unique(record: &str) -> TxError {
+    TxError::new(
+        TxErrorKind::RecordNotUnique,
+        format!("Record not unique: {record}"),
+        json!({ "record-type": record }),
+    )
 }

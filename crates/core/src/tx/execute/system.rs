@@ -83,7 +83,9 @@ impl Run<'_> {
             return Ok(());
         }
         if !VISIBLE.contains(&etype) {
-            return refuse(&format!("$ is reserved for system tables. You can't create {etype}"));
+            return refuse_attr(&format!(
+                "$ is reserved for system tables. You can't create {etype}"
+            ));
         }
         if self
             .index
@@ -91,10 +93,12 @@ impl Run<'_> {
             .find(etype, label)
             .is_some_and(|n| n.attr.catalog == Catalog::System)
         {
-            return refuse(&format!("{etype}.{label} is a system column and it already exists."));
+            return refuse_attr(&format!(
+                "{etype}.{label} is a system column and it already exists."
+            ));
         }
         if attr.required {
-            return refuse(&format!(
+            return refuse_attr(&format!(
                 "You can't create a required system attribute. Make sure it's optional. {etype}.{label}"
             ));
         }
@@ -104,4 +108,8 @@ impl Run<'_> {
 
 fn refuse(message: &str) -> Result<(), TxError> {
     Err(TxError::validation("tx-step", message, None))
+}
+
+fn refuse_attr(message: &str) -> Result<(), TxError> {
+    Err(TxError::validation("attributes", message, None))
 }

@@ -10,7 +10,7 @@ use super::super::error::TxError;
 use super::super::merge::deep_merge;
 use super::super::step::{EntityRef, TxStep};
 use super::{Actor, Run, value_lookup};
-use crate::attr::{Attr, Cardinality, InferredType};
+use crate::attr::{Attr, Cardinality, Catalog, InferredType};
 use crate::id::{AttrId, EntityId};
 use crate::index::Cell;
 use crate::value::Value;
@@ -52,9 +52,11 @@ impl Run<'_> {
             }
             writes.push((entity, attr, value));
         }
-        // Uniqueness is checked row by row, and rows go in by entity and attribute.
+        // Uniqueness is checked row by row; single values go in before links, by entity and attribute.
         if writes.iter().any(|(_, attr, _)| attr.unique && !attr.is_id()) {
-            writes.sort_by_key(|(entity, attr, _)| (*entity, attr.id));
+            writes.sort_by_key(|(entity, attr, _)| {
+                (attr.cardinality == Cardinality::Many, *entity, attr.id)
+            });
         }
         let mut identified: Vec<(EntityId, Arc<Attr>)> = Vec::new();
         for (entity, attr, value) in writes {
@@ -226,7 +228,7 @@ impl Run<'_> {
 
     /// Notes the type of a value in its attribute.
     fn infer(&mut self, attr: &Arc<Attr>, value: &Value) {
-        if attr.catalog == crate::attr::Catalog::System || self.actor == Actor::Optimistic {
+        if attr.catalog == Catalog::System || self.actor == Actor::Optimistic {
             return;
         }
         let Some(seen) = InferredType::of(value) else { return };
@@ -241,13 +243,15 @@ impl Run<'_> {
         }
     }
 
-    /// Gives an entity an explicit null for every indexed data attribute of the namespace that it lacks.
+    /// Gives an entity an explicit null for every indexed data attribute of the namespace that it lacks;
+    /// the system's own attributes get none.
     pub(super) fn back_fill(&mut self, entity: EntityId, id_attr: &Attr) {
         let lacking: Vec<Arc<Attr>> = self
             .index
             .catalog()
             .of_etype(id_attr.etype())
-            .filter(|a| a.indexed && !a.is_ref() && !a.is_id() && !self.index.holds(entity, a.id))
+            .filter(|a| a.indexed && !a.is_ref() && !a.is_id() && a.catalog == Catalog::User)
+            .filter(|a| !self.index.holds(entity, a.id))
             .cloned()
             .collect();
         for attr in lacking {
@@ -261,6 +265,7 @@ impl Run<'_> {
     ) -> Result<(), TxError> {
         let mut order: Vec<(EntityId, Arc<Attr>)> = Vec::new();
         let mut merged: HashMap<(EntityId, AttrId), Value, FxBuildHasher> = HashMap::default();
+        let mut rewrites: Vec<(&EntityRef, Arc<Attr>)> = Vec::new();
         for step in group {
             let TxStep::DeepMergeTriple { entity: entity_ref, attr, value: patch, .. } = step
             else {
@@ -271,12 +276,12 @@ impl Run<'_> {
             if attr.is_ref() {
                 return Err(TxError::raised("merge operation is not supported for links"));
             }
-            self.check_lookup_rewrite(entity_ref, &attr)?;
             let key = (entity, attr.id);
             let base = match merged.get(&key) {
                 Some(value) => value.to_json(),
                 None => {
                     order.push((entity, attr.clone()));
+                    rewrites.push((entity_ref, attr.clone()));
                     self.index
                         .value(entity, attr.id)
                         .map_or(serde_json::Value::Null, Value::to_json)
@@ -289,6 +294,9 @@ impl Run<'_> {
                 self.write(entity, &attr, value)?;
             }
         }
+        for (entity, attr) in rewrites {
+            self.check_lookup_rewrite(entity, &attr)?;
+        }
         Ok(())
     }
 
@@ -299,7 +307,8 @@ impl Run<'_> {
         let mut seen: HashSet<(EntityId, AttrId, Value), FxBuildHasher> = HashSet::default();
         for step in group {
             let TxStep::RetractTriple { entity, attr, value } = step else { continue };
-            let attr = self.attr(*attr)?;
+            // Nothing is held under an attribute that nobody made.
+            let Some(attr) = self.index.catalog().live(*attr).cloned() else { continue };
             let Some(entity) = self.known_entity(entity) else { continue };
             let value = match value_lookup(value) {
                 Some((by, wanted)) if attr.is_ref() => {
