@@ -1,2 +1,5 @@
 //! The `tricedb` program.
+
+mod import;
+
 fn main() {}
