@@ -46,35 +46,38 @@ impl Column {
         lower: Bound<SortKey>,
         upper: Bound<SortKey>,
     ) -> Option<Ordered<'_>> {
-        let below = |key| (key, FIRST, Handle(0));
-        let above = |key| (key, LAST, Handle(u32::MAX));
+        let first = |key| (key, FIRST, Handle(0));
+        let last = |key| (key, LAST, Handle(u32::MAX));
         let lower = match lower {
-            Bound::Included(key) => Bound::Included(below(key)),
-            Bound::Excluded(key) => Bound::Excluded(above(key)),
+            Bound::Included(key) => Bound::Included(first(key)),
+            Bound::Excluded(key) => Bound::Excluded(last(key)),
             Bound::Unbounded => Bound::Unbounded,
         };
         let upper = match upper {
-            Bound::Included(key) => Bound::Included(above(key)),
-            Bound::Excluded(key) => Bound::Excluded(below(key)),
+            Bound::Included(key) => Bound::Included(last(key)),
+            Bound::Excluded(key) => Bound::Excluded(first(key)),
             Bound::Unbounded => Bound::Unbounded,
         };
-        if let (
-            Bound::Included(lo) | Bound::Excluded(lo),
-            Bound::Included(hi) | Bound::Excluded(hi),
-        ) = (&lower, &upper)
-        {
-            // A range that ends before it begins would panic.
-            if lo > hi
-                || (lo == hi
-                    && !matches!((&lower, &upper), (Bound::Included(_), Bound::Included(_))))
-            {
-                return self
-                    .ordered
-                    .as_ref()
-                    .map(|set| set.range((Bound::Included(lo), Bound::Excluded(lo))));
-            }
-        }
-        self.ordered.as_ref().map(|set| set.range((lower, upper)))
+        self.ordered.as_ref().map(|set| range_of(set, lower, upper))
+    }
+
+    /// Entities between two places of the order.
+    pub(super) fn between(
+        &self,
+        lower: Bound<(SortKey, EntityId)>,
+        upper: Bound<(SortKey, EntityId)>,
+    ) -> Option<Ordered<'_>> {
+        let lower = match lower {
+            Bound::Included((key, id)) => Bound::Included((key, id, Handle(0))),
+            Bound::Excluded((key, id)) => Bound::Excluded((key, id, Handle(u32::MAX))),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let upper = match upper {
+            Bound::Included((key, id)) => Bound::Included((key, id, Handle(u32::MAX))),
+            Bound::Excluded((key, id)) => Bound::Excluded((key, id, Handle(0))),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        self.ordered.as_ref().map(|set| range_of(set, lower, upper))
     }
 
     /// Adds a source to a target.
@@ -95,5 +98,26 @@ impl Column {
         if sources.is_empty() {
             map.remove(&target);
         }
+    }
+}
+
+type Places = BTreeSet<(SortKey, EntityId, Handle)>;
+
+/// A range of a set that is empty, rather than a panic, if it ends before it begins.
+fn range_of(
+    set: &Places,
+    lower: Bound<(SortKey, EntityId, Handle)>,
+    upper: Bound<(SortKey, EntityId, Handle)>,
+) -> Ordered<'_> {
+    let empty = match (&lower, &upper) {
+        (Bound::Included(lo), Bound::Included(hi)) => lo > hi,
+        (Bound::Included(lo) | Bound::Excluded(lo), Bound::Included(hi) | Bound::Excluded(hi)) => {
+            lo >= hi
+        }
+        _ => false,
+    };
+    match (empty, lower) {
+        (true, Bound::Included(lo) | Bound::Excluded(lo)) => set.range(lo.clone()..lo),
+        (_, lower) => set.range((lower, upper)),
     }
 }

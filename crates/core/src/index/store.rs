@@ -218,6 +218,23 @@ impl TripleIndex {
         self.columns[slot.0 as usize].range(lower, upper)
     }
 
+    /// The part of [`Self::range`] between two places of the order.
+    pub fn range_between(
+        &self,
+        slot: AttrSlot,
+        lower: Bound<(SortKey, EntityId)>,
+        upper: Bound<(SortKey, EntityId)>,
+    ) -> Option<Ordered<'_>> {
+        self.columns[slot.0 as usize].between(lower, upper)
+    }
+
+    /// How many entities hold one attribute but not another.
+    pub fn lacking_count(&self, holding: AttrSlot, lacking: AttrSlot) -> u64 {
+        let (holding, lacking) =
+            (&self.columns[holding.0 as usize], &self.columns[lacking.0 as usize]);
+        holding.holders.difference_len(&lacking.holders)
+    }
+
     /// A value's place in an attribute's order.
     pub fn sort_key(&self, slot: AttrSlot, value: &Value) -> SortKey {
         let checked = self.catalog.get(self.attr_id(slot)).and_then(|a| a.settled_type());

@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn key_order_and_spelling_of_numbers_do_not_matter_but_list_order_does() {
-        let a: Json = serde_json::from_str(r#"{"b": [1.0, "é"], "a": {"d": null, "c": true}}"#).unwrap();
+        let a: Json =
+            serde_json::from_str(r#"{"b": [1.0, "é"], "a": {"d": null, "c": true}}"#).unwrap();
         assert_eq!(canonical_json(&a), r#"{"a":{"c":true,"d":null},"b":[1,"é"]}"#);
         assert_ne!(canonical_json(&json!([1, 2])), canonical_json(&json!([2, 1])));
     }

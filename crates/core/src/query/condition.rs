@@ -43,6 +43,8 @@ pub(super) struct Scope {
 /// One entity of a scope.
 #[derive(Clone, Debug)]
 pub(super) struct Var {
+    /// Its namespace, which with the depth is its name.
+    pub(super) etype: Arc<str>,
     /// The `id` attribute of its namespace.
     pub(super) space: Option<AttrSlot>,
     /// How many links from the first variable.
@@ -81,6 +83,24 @@ pub(super) struct Fact {
 }
 
 impl Scope {
+    /// A scope about the entities of a namespace, without any test.
+    pub(super) fn new(etype: &str, space: Option<AttrSlot>) -> Self {
+        Self { vars: vec![Var::new(etype, space, 0)] }
+    }
+
+    /// The variable that a link from another one leads to.
+    pub(super) fn reach(&mut self, from: usize, step: Step, etype: &str, depth: usize) -> usize {
+        let known = self.vars.iter().position(|var| var.depth == depth && *var.etype == *etype);
+        let at = known.unwrap_or_else(|| {
+            self.vars.push(Var::new(etype, step.space, depth));
+            self.vars.len() - 1
+        });
+        if !self.vars[at].from.contains(&(from, step)) {
+            self.vars[at].from.push((from, step));
+        }
+        at
+    }
+
     /// Finds out what hangs from what, once all variables are known.
     pub(super) fn arrange(&mut self) {
         let single = |var: &Var| var.from.iter().all(|(from, _)| *from == var.from[0].0);
@@ -95,6 +115,13 @@ impl Scope {
 
     fn is_tree(&self) -> bool {
         self.vars.len() == 1 || self.vars.iter().any(|var| !var.below.is_empty())
+    }
+}
+
+impl Var {
+    fn new(etype: &str, space: Option<AttrSlot>, depth: usize) -> Self {
+        let etype = etype.into();
+        Self { etype, space, depth, from: Vec::new(), leaves: Vec::new(), below: Vec::new() }
     }
 }
 
@@ -193,7 +220,9 @@ impl<'a, V: Visibility> Reader<'a, V> {
         let var = &scope.vars[at];
         self.leaves_hold(var, entity)
             && var.below.iter().all(|below| {
-                self.any_below(scope, *below, entity, |linked| self.tree_holds(scope, *below, linked))
+                self.any_below(scope, *below, entity, |linked| {
+                    self.tree_holds(scope, *below, linked)
+                })
             })
     }
 
@@ -236,8 +265,9 @@ impl<'a, V: Visibility> Reader<'a, V> {
         let var = &scope.vars[*at];
         let [(from, first), others @ ..] = var.from.as_slice() else { return false };
         self.any_linked(chosen[*from], *first, |linked| {
-            let fits = others.iter().all(|(from, step)| self.is_linked(chosen[*from], *step, linked))
-                && self.leaves_hold(var, linked);
+            let fits =
+                others.iter().all(|(from, step)| self.is_linked(chosen[*from], *step, linked))
+                    && self.leaves_hold(var, linked);
             if !fits {
                 return false;
             }

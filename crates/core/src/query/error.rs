@@ -64,11 +64,7 @@ impl Fault {
     }
 
     /// A part that has the right shape and cannot be used.
-    pub(super) const fn refused(
-        expected: &'static str,
-        place: Vec<Json>,
-        message: String,
-    ) -> Self {
+    pub(super) const fn refused(expected: &'static str, place: Vec<Json>, message: String) -> Self {
         Self {
             stage: Stage::Query,
             expected: Some(("expected", expected)),
@@ -78,11 +74,7 @@ impl Fault {
     }
 
     /// An operand that the attribute does not admit.
-    pub(super) const fn operand(
-        expected: &'static str,
-        place: Vec<Json>,
-        message: String,
-    ) -> Self {
+    pub(super) const fn operand(expected: &'static str, place: Vec<Json>, message: String) -> Self {
         Self {
             stage: Stage::Query,
             expected: Some(("expected?", expected)),

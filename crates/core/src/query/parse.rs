@@ -81,7 +81,9 @@ fn form(label: &str, body: &Json, base: Place<'_>, at: usize) -> Parsed<Form> {
     }
     // Anything but an object under `$` is ignored, as the original does.
     let options = match body.get("$").and_then(Json::as_object) {
-        Some(map) => OptionsReader { map, here: place(&here, &["$"]), top: base.is_empty(), at }.read()?,
+        Some(map) => {
+            OptionsReader { map, here: place(&here, &["$"]), top: base.is_empty(), at }.read()?
+        }
         None => Options::default(),
     };
     let children = body
@@ -92,7 +94,11 @@ fn form(label: &str, body: &Json, base: Place<'_>, at: usize) -> Parsed<Form> {
         .collect::<Parsed<Vec<_>>>()?;
     if options.aggregate.is_some() && !children.is_empty() {
         let message = "You can not combine aggregates with child queries at this time.";
-        return Err(Fault::refused("valid-aggregate?", place(&here, &["$", "aggregate"]), message.into()));
+        return Err(Fault::refused(
+            "valid-aggregate?",
+            place(&here, &["$", "aggregate"]),
+            message.into(),
+        ));
     }
     Ok(Form { label: label.into(), options, children })
 }
@@ -110,7 +116,8 @@ impl OptionsReader<'_> {
         if self.map.keys().any(|key| !OPTIONS.contains(&key.as_str())) {
             return Err(self.unsupported(UNKNOWN_OPTION.into()));
         }
-        if !self.top && ["offset", "before", "after"].iter().any(|key| self.map.contains_key(*key)) {
+        if !self.top && ["offset", "before", "after"].iter().any(|key| self.map.contains_key(*key))
+        {
             return Err(self.unsupported(TOP_LEVEL_ONLY.into()));
         }
         Ok(Options {
@@ -142,7 +149,8 @@ impl OptionsReader<'_> {
         if map.len() > 1 {
             let keys: Vec<&str> = map.keys().map(String::as_str).collect();
             let keys = keys.join(",");
-            let message = format!("We only support a single key in the `order` clause. Got {keys}.");
+            let message =
+                format!("We only support a single key in the `order` clause. Got {keys}.");
             return Err(Fault::refused("single-key-map?", here, message));
         }
         let Some((label, sense)) = map.iter().next() else { return Ok(None) };
@@ -161,8 +169,10 @@ impl OptionsReader<'_> {
     }
 
     fn page(&self) -> Parsed<Page> {
-        let limits: Vec<&str> =
-            ["limit", "first", "last"].into_iter().filter(|key| self.map.contains_key(*key)).collect();
+        let limits: Vec<&str> = ["limit", "first", "last"]
+            .into_iter()
+            .filter(|key| self.map.contains_key(*key))
+            .collect();
         if limits.len() > 1 {
             let names: Vec<String> = limits.iter().map(|name| format!("`{name}`")).collect();
             let message = format!("Only provide one of {}.", names.join(" or "));
@@ -190,7 +200,8 @@ impl OptionsReader<'_> {
         match Value::from_json(json.clone()) {
             Value::Int(n) if n >= least => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
             _ => {
-                let message = format!("The {key} field must be {which} integer. Got {}.", shown(json));
+                let message =
+                    format!("The {key} field must be {which} integer. Got {}.", shown(json));
                 Err(Fault::refused("supported-options?", place(&self.here, &[key]), message))
             }
         }
@@ -212,8 +223,8 @@ impl OptionsReader<'_> {
             return Err(fault("with 4 items for the cursor", json));
         };
         let attr = attr.as_str().and_then(AttrId::parse);
-        let attr =
-            attr.ok_or_else(|| fault("with a uuid attribute id in the second position", &items[1]))?;
+        let attr = attr
+            .ok_or_else(|| fault("with a uuid attribute id in the second position", &items[1]))?;
         let Value::Int(created_at) = Value::from_json(created_at.clone()) else {
             return Err(fault("with an integer created_at in the last position", created_at));
         };
@@ -244,7 +255,11 @@ impl OptionsReader<'_> {
             Some(other) => {
                 let message =
                     format!("The aggregate field only accepts \"count\", got {}.", shown(other));
-                Err(Fault::refused("supported-options?", place(&self.here, &["aggregate"]), message))
+                Err(Fault::refused(
+                    "supported-options?",
+                    place(&self.here, &["aggregate"]),
+                    message,
+                ))
             }
         }
     }
@@ -265,7 +280,12 @@ enum Group {
 
 impl WhereReader<'_> {
     /// The conditions of a `where` object, in the order of its keys.
-    fn all(&self, map: &Map<String, Json>, here: Place<'_>, depth: usize) -> Parsed<Vec<Condition>> {
+    fn all(
+        &self,
+        map: &Map<String, Json>,
+        here: Place<'_>,
+        depth: usize,
+    ) -> Parsed<Vec<Condition>> {
         if depth > DEPTH_MAX {
             let message = "The `where` clause is nested too deeply.".into();
             return Err(Fault::refused("depth?", here.to_vec(), message));
@@ -284,7 +304,13 @@ impl WhereReader<'_> {
     }
 
     /// A list of conditions, without needless nesting: which paths share entities follows what remains.
-    fn group(&self, group: Group, items: &[Json], here: Place<'_>, depth: usize) -> Parsed<Condition> {
+    fn group(
+        &self,
+        group: Group,
+        items: &[Json],
+        here: Place<'_>,
+        depth: usize,
+    ) -> Parsed<Condition> {
         let name = if group == Group::Any { "or" } else { "and" };
         if items.is_empty() {
             let message = format!("The list of `{name}` conditions can't be empty.");
@@ -298,7 +324,9 @@ impl WhereReader<'_> {
             let mut all = self.all(map, &here, depth + 1)?;
             let one = if all.len() == 1 { all.pop() } else { None };
             match (group, one.unwrap_or(Condition::All(all))) {
-                (Group::Any, Condition::Any(inner)) | (Group::All, Condition::All(inner)) if !inner.is_empty() => {
+                (Group::Any, Condition::Any(inner)) | (Group::All, Condition::All(inner))
+                    if !inner.is_empty() =>
+                {
                     parts.extend(inner);
                 }
                 (_, other) => parts.push(other),
@@ -316,10 +344,13 @@ impl WhereReader<'_> {
 
     fn path(&self, key: &str, json: &Json, here: Place<'_>, at: usize) -> Parsed<PathCondition> {
         let operators = match json {
-            Json::Object(map) if !map.is_empty() => {
-                map.iter().map(|(name, operand)| self.operator(name, operand, at)).collect::<Parsed<_>>()?
+            Json::Object(map) if !map.is_empty() => map
+                .iter()
+                .map(|(name, operand)| self.operator(name, operand, at))
+                .collect::<Parsed<_>>()?,
+            _ => {
+                vec![Operator::Equals(self.scalar(json, self.coerced(at, &[]), "where-value?")?)]
             }
-            _ => vec![Operator::Equals(self.scalar(json, self.coerced(at, &[]), "where-value?")?)],
         };
         Ok(PathCondition {
             key: key.into(),
@@ -335,9 +366,8 @@ impl WhereReader<'_> {
             let with = self.scalar(operand, here(), "comparison-value?")?;
             Ok(Operator::Compare { how, with })
         };
-        let like = |case| {
-            Ok(Operator::Like { case, pattern: self.scalar(operand, here(), "string?")? })
-        };
+        let like =
+            |case| Ok(Operator::Like { case, pattern: self.scalar(operand, here(), "string?")? });
         let differs = |spelling| {
             let from = self.scalar(operand, here(), "where-value?")?;
             Ok(Operator::Differs { spelling, from })
@@ -381,7 +411,8 @@ impl WhereReader<'_> {
 
     /// A place in the form that the original gives queries before it checks conditions.
     fn coerced(&self, at: usize, more: &[&str]) -> Vec<Json> {
-        let base = [self.form.into(), "option-map".into(), "where-conds".into(), at.into(), 1.into()];
+        let base =
+            [self.form.into(), "option-map".into(), "where-conds".into(), at.into(), 1.into()];
         place(&base, more)
     }
 }

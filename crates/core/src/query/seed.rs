@@ -1,0 +1,200 @@
+//! Where to look first: finding the few entities that can meet a condition through an index.
+
+use std::ops::Bound::{Excluded, Included, Unbounded};
+
+use super::condition::{Cond, Leaf, Reader, Scope, Step, Way};
+use super::form::Comparison;
+use super::test::{Bound, Test};
+use super::visibility::Visibility;
+use crate::catalog::Direction;
+use crate::index::{AttrSlot, Handle, SortKey};
+use crate::value::Value;
+
+impl<V: Visibility> Reader<'_, V> {
+    /// A superset of the entities that meet a condition, sorted and without duplicates; `None` if no
+    /// index gives one of at most `cap`.
+    pub(super) fn candidates(&self, cond: &Cond, cap: usize) -> Option<Vec<Handle>> {
+        let mut found = self.collect(cond, cap)?;
+        found.sort_unstable();
+        found.dedup();
+        Some(found)
+    }
+
+    fn collect(&self, cond: &Cond, cap: usize) -> Option<Vec<Handle>> {
+        match cond {
+            Cond::Exists(scope) => self.collect_scope(scope, cap),
+            Cond::All(conds) => smallest(conds.iter().filter_map(|cond| self.collect(cond, cap))),
+            Cond::Any(conds) => {
+                let mut all = Vec::new();
+                for cond in conds {
+                    all.extend(self.collect(cond, cap - all.len())?);
+                }
+                Some(all)
+            }
+            Cond::IdPrefix(_) => None,
+        }
+    }
+
+    fn collect_scope(&self, scope: &Scope, cap: usize) -> Option<Vec<Handle>> {
+        let leaves = scope
+            .vars
+            .iter()
+            .enumerate()
+            .flat_map(|(at, var)| var.leaves.iter().map(move |leaf| (at, leaf)));
+        smallest(leaves.filter_map(|(at, leaf)| {
+            let found = self.collect_leaf(leaf, cap)?;
+            self.walk_back(scope, at, found, cap)
+        }))
+    }
+
+    /// From entities that a variable can stand for to those that the scope is about.
+    fn walk_back(
+        &self,
+        scope: &Scope,
+        mut at: usize,
+        mut found: Vec<Handle>,
+        cap: usize,
+    ) -> Option<Vec<Handle>> {
+        while let Some((from, step)) = scope.vars[at].from.first() {
+            let mut before = Vec::with_capacity(found.len());
+            for entity in found {
+                self.extend_back(*step, entity, &mut before);
+                if before.len() > cap {
+                    return None;
+                }
+            }
+            before.sort_unstable();
+            before.dedup();
+            found = before;
+            at = *from;
+        }
+        Some(found)
+    }
+
+    fn extend_back(&self, step: Step, entity: Handle, before: &mut Vec<Handle>) {
+        let back = match step.direction {
+            Direction::Forward => Direction::Reverse,
+            Direction::Reverse => Direction::Forward,
+        };
+        self.extend_linked(step.slot, back, entity, before);
+    }
+
+    fn extend_linked(
+        &self,
+        slot: AttrSlot,
+        direction: Direction,
+        entity: Handle,
+        found: &mut Vec<Handle>,
+    ) {
+        let before = found.len();
+        match direction {
+            Direction::Forward => {
+                let links = self.index.row_at(entity).map_or(&[][..], |row| row.links(slot));
+                found.extend(links.iter().map(|link| link.handle));
+            }
+            Direction::Reverse => found.extend(self.index.sources(slot, entity)),
+        }
+        self.count(1 + found.len() - before);
+    }
+
+    fn collect_leaf(&self, leaf: &Leaf, cap: usize) -> Option<Vec<Handle>> {
+        smallest(leaf.tests.iter().filter_map(|test| self.collect_test(leaf, test, cap)))
+    }
+
+    fn collect_test(&self, leaf: &Leaf, test: &Test, cap: usize) -> Option<Vec<Handle>> {
+        let mut found = Vec::new();
+        match (test, leaf.way) {
+            (Test::Never, _) => {}
+            (Test::Target(ids), Way::Link(direction)) => {
+                let back = match direction {
+                    Direction::Forward => Direction::Reverse,
+                    Direction::Reverse => Direction::Forward,
+                };
+                for target in ids.iter().filter_map(|id| self.index.handle(*id)) {
+                    self.extend_linked(leaf.slot, back, target, &mut found);
+                    if found.len() > cap {
+                        return None;
+                    }
+                }
+            }
+            (Test::Is(values), Way::Data) => {
+                for value in values {
+                    self.collect_value(leaf.slot, value, cap, &mut found)?;
+                }
+            }
+            (Test::Instant { at, or_null }, Way::Data) => {
+                let nulls = or_null.then_some(SortKey::Null);
+                for key in at.iter().map(|ms| SortKey::Instant(*ms)).chain(nulls) {
+                    self.collect_range(
+                        leaf.slot,
+                        Included(key.clone()),
+                        Included(key),
+                        cap,
+                        &mut found,
+                    )?;
+                }
+            }
+            (Test::Order(how, bound), Way::Data) => {
+                let key = match bound {
+                    Bound::Instant(ms) => SortKey::Instant(*ms),
+                    Bound::Value(value) => self.index.sort_key(leaf.slot, value),
+                };
+                let (lower, upper) = match how {
+                    // Keys are coarser than values, so the operand's own key always belongs.
+                    Comparison::Greater | Comparison::GreaterOrEqual => (Included(key), Unbounded),
+                    Comparison::Less | Comparison::LessOrEqual => {
+                        (Excluded(SortKey::Null), Included(key))
+                    }
+                };
+                self.collect_range(leaf.slot, lower, upper, cap, &mut found)?;
+            }
+            _ => return None,
+        }
+        Some(found)
+    }
+
+    fn collect_value(
+        &self,
+        slot: AttrSlot,
+        value: &Value,
+        cap: usize,
+        found: &mut Vec<Handle>,
+    ) -> Option<()> {
+        let id = self.index.attr_id(slot);
+        let attr = self.index.catalog().get(id)?;
+        self.count(1);
+        if attr.is_id() {
+            // An entity's `id` holds its own id and nothing else.
+            found.extend(value.as_entity().and_then(|entity| self.index.handle(entity)));
+            return (found.len() <= cap).then_some(());
+        }
+        if attr.unique && !value.is_null() {
+            found.extend(self.index.find_unique(id, value));
+            return (found.len() <= cap).then_some(());
+        }
+        let key = self.index.sort_key(slot, value);
+        self.collect_range(slot, Included(key.clone()), Included(key), cap, found)
+    }
+
+    fn collect_range(
+        &self,
+        slot: AttrSlot,
+        lower: std::ops::Bound<SortKey>,
+        upper: std::ops::Bound<SortKey>,
+        cap: usize,
+        found: &mut Vec<Handle>,
+    ) -> Option<()> {
+        for (_, _, handle) in self.index.range(slot, lower, upper)? {
+            self.count(1);
+            if found.len() >= cap {
+                return None;
+            }
+            found.push(*handle);
+        }
+        Some(())
+    }
+}
+
+fn smallest(sets: impl Iterator<Item = Vec<Handle>>) -> Option<Vec<Handle>> {
+    sets.min_by_key(Vec::len)
+}

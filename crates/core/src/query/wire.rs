@@ -1,0 +1,198 @@
+//! The wire form of a result: one set of triples, from which a client evaluates the query again.
+
+use serde::Serialize;
+
+use super::condition::Fact;
+use super::plan::{Body, Columns};
+use super::result::{Level, QueryResult};
+use crate::id::{AttrId, EntityId};
+use crate::index::{Cell, Handle, Row, TripleIndex};
+use crate::triple::Triple;
+use crate::value::Value;
+
+impl QueryResult {
+    /// Writes the `result` array of `add-query-ok`: one node with one row that holds every triple of
+    /// the answer once, in no particular order.
+    ///
+    /// The options must have asked for evidence.
+    pub fn write_wire(&self, index: &TripleIndex, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"[{"data":{"datalog-result":{"join-rows":[["#);
+        let last = LastId { entity: None, text: [0; uuid::fmt::Hyphenated::LENGTH] };
+        let mut writer = WireWriter { out, last, first: true };
+        self.visit(index, &mut |entity, attr, value, created_at| {
+            writer.triple(entity, attr, value, created_at);
+        });
+        out.extend_from_slice(b"]]}");
+        let mut member = |key: &str, json: Option<serde_json::Value>| {
+            if let Some(json) = json {
+                out.extend_from_slice(key.as_bytes());
+                write(out, &json);
+            }
+        };
+        member(r#","page-info":"#, self.page_info_json());
+        member(r#","aggregate":"#, self.aggregate_json());
+        out.extend_from_slice(br#"},"child-nodes":[]}]"#);
+    }
+
+    /// The triples that [`Self::write_wire`] writes.
+    pub fn triples(&self, index: &TripleIndex) -> Vec<Triple> {
+        let mut triples = Vec::new();
+        self.visit(index, &mut |entity, attr, value, created_at| {
+            triples.push(Triple { entity, attr, value: value.clone(), created_at });
+        });
+        triples
+    }
+
+    /// Visits every triple of the answer once.
+    fn visit(&self, index: &TripleIndex, visit: &mut dyn FnMut(EntityId, AttrId, &Value, i64)) {
+        let mut sets: Vec<&Columns> = Vec::new();
+        let mut entities: Vec<(Handle, u32)> = Vec::new();
+        for (form, result) in self.plan.forms.iter().zip(&self.forms) {
+            collect_entities(form.body.as_ref(), &result.level, &mut sets, &mut entities);
+        }
+        entities.sort_unstable();
+        entities.dedup();
+        let mut facts = self.facts.as_slice();
+        for group in entities.chunk_by(|a, b| a.0 == b.0) {
+            let handle = group[0].0;
+            let before = facts.partition_point(|fact| fact.source < handle);
+            let (alone, rest) = facts.split_at(before);
+            self.visit_facts(index, alone, &[], visit);
+            let own = rest.partition_point(|fact| fact.source == handle);
+            let (own, rest) = rest.split_at(own);
+            facts = rest;
+            let columns = || group.iter().map(|(_, set)| sets[*set as usize]);
+            self.visit_entity(index, handle, columns(), visit);
+            let columns: Vec<&Columns> = columns().collect();
+            self.visit_facts(index, own, &columns, visit);
+        }
+        self.visit_facts(index, facts, &[], visit);
+    }
+
+    /// The attributes of an entity that its forms return.
+    fn visit_entity<'a>(
+        &self,
+        index: &TripleIndex,
+        handle: Handle,
+        mut sets: impl Iterator<Item = &'a Columns>,
+        visit: &mut dyn FnMut(EntityId, AttrId, &Value, i64),
+    ) {
+        let (Some(row), Some(first)) = (index.row_at(handle), sets.next()) else { return };
+        let mut visit_column = |slot, attr| {
+            if self.hidden.is_empty() || !self.hidden.contains(&(handle, slot)) {
+                visit_cell(row, row.cell(slot), attr, visit);
+            }
+        };
+        for column in first.0.iter() {
+            visit_column(column.slot, column.attr);
+        }
+        let mut seen = vec![first];
+        for set in sets {
+            for column in set.0.iter() {
+                if !seen.iter().any(|seen| seen.contains(column.slot)) {
+                    visit_column(column.slot, column.attr);
+                }
+            }
+            seen.push(set);
+        }
+    }
+
+    /// Facts beside those in `columns`.
+    fn visit_facts(
+        &self,
+        index: &TripleIndex,
+        facts: &[Fact],
+        columns: &[&Columns],
+        visit: &mut dyn FnMut(EntityId, AttrId, &Value, i64),
+    ) {
+        for fact in facts {
+            if columns.iter().any(|columns| columns.contains(fact.slot)) {
+                continue;
+            }
+            let Some(row) = index.row_at(fact.source) else { continue };
+            let attr = index.attr_id(fact.slot);
+            match fact.target {
+                None => visit_cell(row, row.cell(fact.slot), attr, visit),
+                Some(target) => {
+                    let links = row.links(fact.slot);
+                    if let Ok(at) = links.binary_search_by_key(&target, |link| link.handle) {
+                        let link = links[at];
+                        visit(row.id(), attr, &Value::Ref(link.target), link.created_at);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn visit_cell(
+    row: &Row,
+    cell: Option<&Cell>,
+    attr: AttrId,
+    visit: &mut dyn FnMut(EntityId, AttrId, &Value, i64),
+) {
+    match cell {
+        None => {}
+        Some(Cell::Data { value, created_at }) => visit(row.id(), attr, value, *created_at),
+        Some(Cell::Links(links)) => {
+            for link in links {
+                visit(row.id(), attr, &Value::Ref(link.target), link.created_at);
+            }
+        }
+    }
+}
+
+fn collect_entities<'a>(
+    body: Option<&'a Body>,
+    level: &Level,
+    sets: &mut Vec<&'a Columns>,
+    entities: &mut Vec<(Handle, u32)>,
+) {
+    let Some(body) = body else { return };
+    let set = u32::try_from(sets.len()).unwrap_or(u32::MAX);
+    sets.push(&body.columns);
+    entities.extend(level.rows.iter().map(|row| (*row, set)));
+    for (child, branch) in body.children.iter().zip(&level.children) {
+        collect_entities(child.body.as_ref(), &branch.level, sets, entities);
+    }
+}
+
+/// Writes triples as JSON arrays, separated by commas.
+struct WireWriter<'a> {
+    out: &'a mut Vec<u8>,
+    last: LastId,
+    first: bool,
+}
+
+/// The text of the entity written last: its triples follow each other.
+struct LastId {
+    entity: Option<EntityId>,
+    text: [u8; uuid::fmt::Hyphenated::LENGTH],
+}
+
+impl WireWriter<'_> {
+    fn triple(&mut self, entity: EntityId, attr: AttrId, value: &Value, created_at: i64) {
+        if !std::mem::take(&mut self.first) {
+            self.out.push(b',');
+        }
+        if self.last.entity != Some(entity) {
+            entity.uuid().hyphenated().encode_lower(&mut self.last.text);
+            self.last.entity = Some(entity);
+        }
+        self.out.extend_from_slice(b"[\"");
+        self.out.extend_from_slice(&self.last.text);
+        self.out.extend_from_slice(b"\",");
+        write(self.out, &attr);
+        self.out.push(b',');
+        write(self.out, value);
+        self.out.push(b',');
+        write(self.out, &created_at);
+        self.out.push(b']');
+    }
+}
+
+/// Writing JSON without maps of odd keys to a vector cannot fail.
+fn write(out: &mut Vec<u8>, value: &impl Serialize) {
+    let written = serde_json::to_writer(out, value);
+    debug_assert!(written.is_ok(), "values are JSON");
+}
