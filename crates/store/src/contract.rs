@@ -23,6 +23,8 @@
 //!
 //! Each case may also be called by itself; all of them panic where the contract is broken.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test suite fails by panicking")]
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -116,7 +118,6 @@ pub async fn replaces_and_removes(backend: &dyn Backend) {
             SubscriptionChange::Remove("{}".into()),
         ],
         key_values: vec![("app".into(), None), ("nothing".into(), None)],
-        ..Batch::default()
     };
     storage.commit(batch).await.unwrap();
 

@@ -1,6 +1,7 @@
 //! Opening and closing many times leaves no descriptor and no thread behind. Alone in its program, since
 //! it counts those of the whole process.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::time::{Duration, Instant};
 
