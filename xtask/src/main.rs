@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout)]
 
 mod compat;
+mod conformance;
 mod console;
 mod process;
 mod suites;
@@ -32,6 +33,8 @@ enum Command {
     Test(suites::TestArguments),
     /// Run the official JavaScript clients against a server of this workspace
     Compat(compat::CompatArguments),
+    /// Run the conformance vectors against the library
+    Conformance(conformance::ConformanceArguments),
     /// Ask a running `compat` to restart its server; used by the cases themselves
     #[command(hide = true)]
     RestartServer(compat::RestartArguments),
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(arguments) => suites::run(&arguments),
         Command::Compat(arguments) => compat::run(&arguments).map_err(Into::into),
+        Command::Conformance(arguments) => conformance::run(&arguments),
         Command::RestartServer(arguments) => {
             compat::request_restart(&arguments).map(|()| Verdict::Passed).map_err(Into::into)
         }

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::compat::{self, CompatArguments};
+use crate::conformance;
 use crate::console::Console;
 use crate::process::{self, ProcessError};
 use crate::{Verdict, workspace};
@@ -35,6 +36,8 @@ enum Suite {
     Tests,
     /// The documentation builds without a warning
     Docs,
+    /// Conformance vectors against the library
+    Conformance,
     /// Official JavaScript clients against the server
     Compat,
 }
@@ -46,6 +49,7 @@ impl Suite {
             Self::Clippy => "clippy",
             Self::Tests => "tests",
             Self::Docs => "docs",
+            Self::Conformance => "conformance",
             Self::Compat => "compat",
         }
     }
@@ -64,6 +68,7 @@ impl Suite {
                 let words = ["doc", "--workspace", "--no-deps"];
                 cargo(console, &words, Some(("RUSTDOCFLAGS", "-D warnings")))?;
             }
+            Self::Conformance => return run_conformance(console),
             Self::Compat => return run_compat(console),
         }
         Ok(Outcome::Passed)
@@ -125,10 +130,19 @@ fn summarise(console: Console, results: &[(Suite, Outcome, Duration)]) -> Verdic
 fn line(suite: Suite, outcome: &Outcome, elapsed: Duration) -> String {
     let (name, seconds) = (suite.name(), elapsed.as_secs_f64());
     match outcome {
-        Outcome::Passed => format!("{name:8} passed   {seconds:7.1} s"),
-        Outcome::Failed(reason) => format!("{name:8} FAILED   {seconds:7.1} s  {reason}"),
-        Outcome::Skipped(reason) => format!("{name:8} skipped  {seconds:7.1} s  {reason}"),
+        Outcome::Passed => format!("{name:11} passed   {seconds:7.1} s"),
+        Outcome::Failed(reason) => format!("{name:11} FAILED   {seconds:7.1} s  {reason}"),
+        Outcome::Skipped(reason) => format!("{name:11} skipped  {seconds:7.1} s  {reason}"),
     }
+}
+
+fn run_conformance(console: Console) -> Result<Outcome, Box<dyn Error>> {
+    let report = conformance::run_in(console, None)?;
+    Ok(match report.is_good() {
+        true if report.is_empty() => Outcome::Skipped("there are no vectors".to_owned()),
+        true => Outcome::Passed,
+        false => Outcome::Failed(report.summary()),
+    })
 }
 
 fn run_compat(console: Console) -> Result<Outcome, Box<dyn Error>> {

@@ -136,15 +136,16 @@ impl Checks<'_> {
 
     fn typed(&self, value: &Value, more: &[&str]) -> Checked {
         let Some(checked) = self.attr.settled_type() else { return Ok(()) };
-        if checked == CheckedType::Date {
-            return self.date(value, more);
-        }
         let (fits, expected) = match checked {
-            CheckedType::String => (JsonType::String, "string?"),
-            CheckedType::Number => (JsonType::Number, "number?"),
-            CheckedType::Boolean | CheckedType::Date => (JsonType::Boolean, "boolean?"),
+            CheckedType::Date => match value.json_type() {
+                JsonType::String | JsonType::Number => return self.date(value, more),
+                _ => (false, "date?"),
+            },
+            CheckedType::String => (value.json_type() == JsonType::String, "string?"),
+            CheckedType::Number => (value.json_type() == JsonType::Number, "number?"),
+            CheckedType::Boolean => (value.json_type() == JsonType::Boolean, "boolean?"),
         };
-        if value.json_type() == fits {
+        if fits {
             return Ok(());
         }
         let json = value.to_json();
@@ -158,16 +159,13 @@ impl Checks<'_> {
         Err(Fault::operand(expected, self.place(more), message))
     }
 
+    /// A number or string that must be an instant.
     fn date(&self, value: &Value, more: &[&str]) -> Checked {
         if crate::date::instant_ms(value).is_some() {
             return Ok(());
         }
         let json = value.to_json();
-        let expected = match value.json_type() {
-            JsonType::String => "date-string?",
-            JsonType::Number => "timestamp?",
-            _ => "date?",
-        };
+        let expected = if json.is_string() { "date-string?" } else { "timestamp?" };
         let message = format!(
             "The data type of {} is `date`, but the query got value `{}` of type `{}`.",
             self.name(),

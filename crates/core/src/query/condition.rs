@@ -371,10 +371,11 @@ impl<'a, V: Visibility> Reader<'a, V> {
     fn explain_leaves(&self, var: &Var, entity: Handle, facts: &mut Vec<Fact>) {
         for leaf in &var.leaves {
             // A client finds what is missing by the `id` of the entity that misses it.
-            if let (true, Some(space)) = (leaf.tests.iter().any(Test::asks_presence), var.space) {
-                if self.index.is_holder(space, entity) {
-                    facts.push(Fact { source: entity, slot: space, target: None });
-                }
+            if leaf.tests.iter().any(Test::asks_presence)
+                && let Some(space) = var.space
+                && self.index.is_holder(space, entity)
+            {
+                facts.push(Fact { source: entity, slot: space, target: None });
             }
             match leaf.way {
                 Way::Data => {

@@ -244,10 +244,10 @@ impl<V: Visibility> Evaluation<'_, V> {
                 for negative in &body.negatives {
                     self.reader.context(negative, member, &mut more);
                 }
-                if let OrderKey::Attr(slot, _) = body.order.by {
-                    if self.reader.index.is_holder(slot, member) {
-                        more.push(Fact { source: member, slot, target: None });
-                    }
+                if let OrderKey::Attr(slot, _) = body.order.by
+                    && self.reader.index.is_holder(slot, member)
+                {
+                    more.push(Fact { source: member, slot, target: None });
                 }
             }
         }

@@ -51,10 +51,10 @@ impl<V: Visibility> Reader<'_, V> {
                 return self.gather(body, &found);
             }
         }
-        if wanted.is_some() {
-            if let Some(rows) = self.walk_page(body, paged, budget) {
-                return rows;
-            }
+        if wanted.is_some()
+            && let Some(rows) = self.walk_page(body, paged, budget)
+        {
+            return rows;
         }
         match self.candidates(filter, quarter) {
             Some(found) => self.gather(body, &found),
@@ -253,13 +253,13 @@ impl<'a, V: Visibility> Walker<'a, V> {
             let Some(found) = self.next(&mut walk, budget)? else { break };
             handles.push(found);
         }
-        if !paged {
-            return Ok(Rows { handles, ..Rows::default() });
-        }
         let is_full = page.limit.is_some() && handles.len() == limit;
-        let more = is_full && self.next(&mut walk, budget)?.is_some();
+        let more = paged && is_full && self.next(&mut walk, budget)?.is_some();
         if page.last {
             handles.reverse();
+        }
+        if !paged {
+            return Ok(Rows { handles, ..Rows::default() });
         }
         let mut around = |at: Option<&Handle>, side: Side| match at {
             None => Ok(false),
