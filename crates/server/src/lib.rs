@@ -3,4 +3,8 @@
 //! One task per app owns its state; its rules are plain state machines ([`app`], [`session`]) that know no
 //! clock, no randomness and no sockets. Around them lies the rim that does.
 
+mod accounts;
+mod clock;
 pub mod log;
+
+pub use accounts::{AdminToken, AppRecord, AppStore, CreatedApp, NewApp, Storage, StoreError};

@@ -4,6 +4,9 @@
 //! table of outcomes by event id, which makes transactions exactly-once: it outlives the trimming of the
 //! log.
 
+mod memory;
+mod sqlite;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -16,6 +19,9 @@ use tricedb_core::triple::Triple;
 use tricedb_core::tx::Commit;
 use tricedb_core::value::Value;
 pub use tricedb_protocol::ErrorBody as StoredError;
+
+pub use memory::MemoryLog;
+pub use sqlite::{FileError, SqliteLog, SqliteLogOptions};
 
 /// What names a transaction across resends: its event id, among those of one user.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
