@@ -4,6 +4,7 @@
 //! clock, no randomness and no sockets. Around them lies the rim that does.
 
 mod accounts;
+pub mod app;
 mod clock;
 pub mod log;
 

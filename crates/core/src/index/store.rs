@@ -424,6 +424,10 @@ impl TripleIndex {
             if let Some((target, created_at)) = new.and_then(|n| Some((n.0.as_entity()?, n.1))) {
                 self.link(handle, slot, target, created_at);
             }
+        } else if let (true, Some(Stamped(value, created_at))) = (definition.is_id(), new) {
+            // A commit that was read back holds ids as text.
+            let new = Stamped(definition.coerce(value.clone()), *created_at);
+            self.set(handle, slot, &definition, Some(&new));
         } else {
             self.set(handle, slot, &definition, new);
         }
@@ -471,11 +475,10 @@ impl TripleIndex {
             if let Some(ordered) = &mut column.ordered {
                 ordered.remove(&(SortKey::of(value, checked), entity, handle));
             }
-            if let Some(unique) = &mut column.unique {
-                if unique.get(value) == Some(&handle) {
+            if let Some(unique) = &mut column.unique
+                && unique.get(value) == Some(&handle) {
                     unique.remove(value);
                 }
-            }
         }
         match (old.is_some(), new.is_some()) {
             (false, true) => self.triples += 1,
@@ -505,12 +508,11 @@ impl TripleIndex {
             let link = Link { target, handle, created_at };
             match row.position(slot) {
                 Ok(at) => {
-                    if let Cell::Links(links) = &mut row.cells[at].1 {
-                        if let Err(place) = links.binary_search_by_key(&handle, |l| l.handle) {
+                    if let Cell::Links(links) = &mut row.cells[at].1
+                        && let Err(place) = links.binary_search_by_key(&handle, |l| l.handle) {
                             links.insert(place, link);
                             added = true;
                         }
-                    }
                 }
                 Err(at) => {
                     row.cells.insert(at, (slot, Cell::Links(vec![link])));

@@ -40,6 +40,8 @@ pub struct SqliteLogOptions {
     pub checkpoint_idle: Duration,
     /// SQLite's page cache, in KiB.
     pub cache_kib: u32,
+    /// How large the file may grow, in bytes; unbounded if none. Beyond it appends fail as on a full disk.
+    pub file_bytes_max: Option<u64>,
     /// How long outcomes of named transactions are kept.
     pub outcome_retention: Duration,
 }
@@ -51,6 +53,7 @@ impl Default for SqliteLogOptions {
             checkpoint_bytes: 32 << 20,
             checkpoint_idle: Duration::from_millis(500),
             cache_kib: 512,
+            file_bytes_max: None,
             outcome_retention: Duration::from_secs(7 * 24 * 3600),
         }
     }

@@ -21,6 +21,10 @@ const FORMAT: i64 = 1;
 /// Every batch size up to the largest single statement has a statement of its own.
 const STATEMENT_CACHE: usize = super::rows::STATEMENT_ROWS_MAX + 24;
 
+/// SQLite's default, and the most that it can do.
+const PAGE_BYTES: u64 = 4096;
+const PAGES_MAX: u64 = 4_294_967_294;
+
 const TABLES: &str = "
     CREATE TABLE state (
         id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -130,6 +134,7 @@ async fn connect(
     options: &SqliteLogOptions,
     create: bool,
 ) -> Result<SqliteConnection, sqlx::Error> {
+    let pages_max = options.file_bytes_max.map_or(PAGES_MAX, |bytes| (bytes / PAGE_BYTES).max(1));
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(create)
@@ -140,6 +145,7 @@ async fn connect(
         .busy_timeout(Duration::from_secs(5))
         .pragma("wal_autocheckpoint", "0")
         .pragma("cache_size", format!("-{}", options.cache_kib))
+        .pragma("max_page_count", pages_max.to_string())
         .pragma("temp_store", "MEMORY")
         .foreign_keys(false)
         .statement_cache_capacity(STATEMENT_CACHE)
