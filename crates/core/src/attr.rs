@@ -296,10 +296,10 @@ impl Attr {
     /// Turns a value as it travels into a value as it is stored: for links and ids, a UUID string
     /// becomes a reference; everything else stays.
     pub fn coerce(&self, value: Value) -> Value {
-        if self.is_ref() || self.is_id() {
-            if let Some(entity) = value.as_entity() {
-                return Value::Ref(entity);
-            }
+        if (self.is_ref() || self.is_id())
+            && let Some(entity) = value.as_entity()
+        {
+            return Value::Ref(entity);
         }
         value
     }

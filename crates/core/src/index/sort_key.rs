@@ -1,7 +1,7 @@
 //! The total order of values within one attribute.
 
 use std::cmp::Ordering;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::attr::CheckedType;
@@ -69,11 +69,7 @@ impl SortKey {
             Value::Float(f) => Self::Number(OrderedNumber(*f)),
             Value::String(s) => Self::Text(crate::collation::sort_key(s).into()),
             Value::Ref(e) => Self::Text(crate::collation::sort_key(&e.to_string()).into()),
-            Value::Json(_) => {
-                let mut hasher = rustc_hash::FxBuildHasher.build_hasher();
-                value.hash(&mut hasher);
-                Self::Opaque(hasher.finish())
-            }
+            Value::Json(_) => Self::Opaque(rustc_hash::FxBuildHasher.hash_one(value)),
         }
     }
 }

@@ -476,9 +476,10 @@ impl TripleIndex {
                 ordered.remove(&(SortKey::of(value, checked), entity, handle));
             }
             if let Some(unique) = &mut column.unique
-                && unique.get(value) == Some(&handle) {
-                    unique.remove(value);
-                }
+                && unique.get(value) == Some(&handle)
+            {
+                unique.remove(value);
+            }
         }
         match (old.is_some(), new.is_some()) {
             (false, true) => self.triples += 1,
@@ -509,10 +510,11 @@ impl TripleIndex {
             match row.position(slot) {
                 Ok(at) => {
                     if let Cell::Links(links) = &mut row.cells[at].1
-                        && let Err(place) = links.binary_search_by_key(&handle, |l| l.handle) {
-                            links.insert(place, link);
-                            added = true;
-                        }
+                        && let Err(place) = links.binary_search_by_key(&handle, |l| l.handle)
+                    {
+                        links.insert(place, link);
+                        added = true;
+                    }
                 }
                 Err(at) => {
                     row.cells.insert(at, (slot, Cell::Links(vec![link])));

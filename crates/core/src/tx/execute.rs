@@ -307,10 +307,9 @@ impl Run<'_> {
             if let TxStep::AddTriple { value, .. }
             | TxStep::DeepMergeTriple { value, .. }
             | TxStep::RetractTriple { value, .. } = step
+                && has_null_byte(value)
             {
-                if has_null_byte(value) {
-                    return Err(TxError::null_byte());
-                }
+                return Err(TxError::null_byte());
             }
         }
         Ok(())
@@ -351,10 +350,10 @@ impl Run<'_> {
             if matches!(entity, EntityRef::Lookup(by, _) if foreign(*by, attr.etype())) {
                 return Err(TxError::foreign_lookup());
             }
-            if let (Some(target), Some((by, _))) = (attr.target_etype(), value_lookup(value)) {
-                if foreign(by, target) {
-                    return Err(TxError::foreign_lookup());
-                }
+            if let (Some(target), Some((by, _))) = (attr.target_etype(), value_lookup(value))
+                && foreign(by, target)
+            {
+                return Err(TxError::foreign_lookup());
             }
         }
         Ok(())

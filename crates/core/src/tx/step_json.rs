@@ -172,10 +172,10 @@ fn check_attr_fields(map: &Map<String, Json>, at: usize) -> Result<(), TxError> 
             return Err(shape("boolean?", place(key)));
         }
     }
-    if let Some(checked) = map.get("checked-data-type") {
-        if !matches!(checked.as_str(), Some("string" | "number" | "boolean" | "date")) {
-            return Err(shape("string, number, boolean or date", place("checked-data-type")));
-        }
+    if let Some(checked) = map.get("checked-data-type")
+        && !matches!(checked.as_str(), Some("string" | "number" | "boolean" | "date"))
+    {
+        return Err(shape("string, number, boolean or date", place("checked-data-type")));
     }
     for key in ["forward-identity", "reverse-identity"] {
         match map.get(key) {

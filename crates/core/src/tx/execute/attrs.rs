@@ -107,10 +107,10 @@ impl Run<'_> {
         if renamed(&old.forward_identity, &new.forward_identity) {
             self.check_rename(&new.forward_identity)?;
         }
-        if let (Some(before), Some(after)) = (&old.reverse_identity, &new.reverse_identity) {
-            if renamed(before, after) {
-                self.check_rename(after)?;
-            }
+        if let (Some(before), Some(after)) = (&old.reverse_identity, &new.reverse_identity)
+            && renamed(before, after)
+        {
+            self.check_rename(after)?;
         }
         if new.unique && !old.unique {
             self.check_distinct(&old)?;

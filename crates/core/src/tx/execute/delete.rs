@@ -58,10 +58,10 @@ impl Run<'_> {
     fn etypes_of(&self, entity: EntityId) -> Vec<Arc<str>> {
         let mut etypes: Vec<Arc<str>> = Vec::new();
         for (slot, _) in self.index.row(entity).into_iter().flat_map(|row| row.cells()) {
-            if let Some(attr) = self.index.catalog().live(self.index.attr_id(slot)) {
-                if !etypes.contains(&attr.forward_identity.etype) {
-                    etypes.push(attr.forward_identity.etype.clone());
-                }
+            if let Some(attr) = self.index.catalog().live(self.index.attr_id(slot))
+                && !etypes.contains(&attr.forward_identity.etype)
+            {
+                etypes.push(attr.forward_identity.etype.clone());
             }
         }
         etypes

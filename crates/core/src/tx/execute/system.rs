@@ -29,12 +29,14 @@ impl Run<'_> {
                         }
                     }
                 }
-                TxStep::DeleteEntity { etype: Some(etype), .. } if self.actor != Actor::Admin => {
-                    if etype.starts_with('$') && &**etype != "$files" {
-                        return refuse(&format!(
-                            "{etype} is a system entity. You aren't allowed to delete this directly."
-                        ));
-                    }
+                TxStep::DeleteEntity { etype: Some(etype), .. }
+                    if self.actor != Actor::Admin
+                        && etype.starts_with('$')
+                        && &**etype != "$files" =>
+                {
+                    return refuse(&format!(
+                        "{etype} is a system entity. You aren't allowed to delete this directly."
+                    ));
                 }
                 TxStep::AddAttr(attr) => self.check_system_attr(attr)?,
                 _ => {}

@@ -172,10 +172,10 @@ impl Run<'_> {
         if old.as_ref().is_some_and(|old| old.0 == value) {
             return Ok(());
         }
-        if let Some(checked) = attr.checked_data_type {
-            if !checked.accepts(&value) {
-                return Err(TxError::wrong_type(attr, checked.name(), entity, &value));
-            }
+        if let Some(checked) = attr.checked_data_type
+            && !checked.accepts(&value)
+        {
+            return Err(TxError::wrong_type(attr, checked.name(), entity, &value));
         }
         if (attr.indexed || attr.unique) && !attr.is_ref() && too_large(&value) {
             return Err(TxError::too_large(attr, entity, &value));
