@@ -2,6 +2,8 @@
 //!
 //! Reads `../shared/conformance/instaml` beside the repository; skips aloud without it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! The index against a naive model: whatever transactions do, every lookup answers as a scan of all facts
 //! would, a refused transaction leaves nothing, and undo and apply are exact.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;

@@ -3,6 +3,8 @@
 //! Reads `../shared/conformance/instaml` beside the repository; skips aloud without it. Steps are compared
 //! as a set: their order within a group follows the order of keys in the JSON, which says nothing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
