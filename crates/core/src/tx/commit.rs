@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::attr::Attr;
 use crate::id::{AttrId, EntityId};
@@ -16,19 +18,17 @@ pub struct Stamped(pub Value, pub i64);
 ///
 /// For cardinality one, both sides may be present (a replacement). For cardinality many exactly one is:
 /// a link was added or removed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+///
+/// Serialises to the array `[entity, attribute, old, new]`, a side being null or `[value, created-at]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FactChange {
     /// The entity.
-    #[serde(rename = "e")]
     pub entity: EntityId,
     /// The attribute.
-    #[serde(rename = "a")]
     pub attr: AttrId,
     /// What was there before.
-    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub old: Option<Stamped>,
     /// What is there now.
-    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     pub new: Option<Stamped>,
 }
 
@@ -51,11 +51,49 @@ impl AttrChange {
 }
 
 /// One step of a commit. Order matters: an attribute comes before its first fact.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Change {
     Fact(FactChange),
     Attr(AttrChange),
+}
+
+impl Serialize for Change {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Fact(FactChange { entity, attr, old, new }) => {
+                (entity, attr, old, new).serialize(serializer)
+            }
+            Self::Attr(change) => change.serialize(serializer),
+        }
+    }
+}
+
+/// An array is a fact, an object an attribute; told apart without buffering, since a log is replayed at
+/// every start.
+impl<'de> Deserialize<'de> for Change {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ChangeVisitor;
+
+        impl<'de> Visitor<'de> for ChangeVisitor {
+            type Value = Change;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the change of a fact or of an attribute")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Change, A::Error> {
+                let (entity, attr, old, new) =
+                    Deserialize::deserialize(SeqAccessDeserializer::new(seq))?;
+                Ok(Change::Fact(FactChange { entity, attr, old, new }))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Change, A::Error> {
+                Deserialize::deserialize(MapAccessDeserializer::new(map)).map(Change::Attr)
+            }
+        }
+
+        deserializer.deserialize_any(ChangeVisitor)
+    }
 }
 
 /// What a transaction did, in order. Applying it is deterministic and cannot fail; old values make it
