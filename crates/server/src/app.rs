@@ -1,0 +1,26 @@
+//! One app: its data, its sessions and live queries, and the rule that nothing leaves before it is durable.
+//!
+//! [`AppState`] is the whole of it as a state machine: inputs are method calls that carry the time, outputs
+//! are drained with [`AppState::poll`]. It knows no clock, no sockets and no storage. [`spawn_app`] puts one
+//! into a task and gives an [`AppHandle`], through which sessions and the admin API reach it.
+
+mod admin;
+mod fragment;
+mod frames;
+mod handle;
+mod held;
+mod limits;
+mod live;
+mod outcomes;
+mod pipeline;
+mod refresh;
+mod sessions;
+mod state;
+mod task;
+
+pub use frames::Frame;
+pub use handle::{AppError, AppHandle, Session};
+pub use limits::AppLimits;
+pub use sessions::{OpenSession, SessionKey};
+pub use state::{Answer, AppIdentity, AppState, Output, Ticket};
+pub use task::{LoadedApp, spawn_app};

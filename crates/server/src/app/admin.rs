@@ -1,0 +1,101 @@
+//! The admin API's calls: queries and transactions by names, answered once what they show is durable.
+
+use serde_json::Value as Json;
+use tricedb_core::query::{self, EvalOptions, Inference};
+use tricedb_core::schema::Schema;
+use tricedb_core::tx::{Actor, AdminSteps, MissingAttrs, TxStep, expand, parse_operations};
+use tricedb_protocol::ErrorBody;
+
+use super::held::Remedy;
+use super::live::query_refused;
+use super::state::{Answer, AppState, Output, Ticket, tx_refused};
+
+impl AppState {
+    /// Answers an InstaQL query with its object form.
+    pub fn admin_query(&mut self, ticket: Ticket, query: &Json, inference: Inference) {
+        let answer = query::parse(query)
+            .and_then(|query| query::evaluate(&self.index, &query, &EvalOptions::admin_http()))
+            .map(|result| Answer::Tree(result.to_object(&self.index, inference)))
+            .map_err(|error| query_refused(&error));
+        self.answer(ticket, answer);
+    }
+
+    /// Runs the `steps` of `/admin/transact` as one transaction. `now` is in milliseconds since 1970.
+    pub fn admin_transact(
+        &mut self,
+        ticket: Ticket,
+        steps: &Json,
+        missing: MissingAttrs,
+        now: i64,
+    ) {
+        let answer = self
+            .expand_admin_steps(steps, missing, now)
+            .and_then(|steps| self.run_admin_steps(&steps, now));
+        self.answer(ticket, answer);
+    }
+
+    /// Runs tx-steps with the admin's rights.
+    pub fn admin_steps(&mut self, ticket: Ticket, steps: &[TxStep], now: i64) {
+        let answer = self.run_admin_steps(steps, now);
+        self.answer(ticket, answer);
+    }
+
+    /// Makes what the app lacks of a schema.
+    pub fn push_schema(&mut self, ticket: Ticket, schema: &Schema, now: i64) {
+        let (catalog, ids) = self.catalog_and_ids();
+        let answer = match schema.to_attr_steps(catalog, ids) {
+            Ok(steps) if steps.is_empty() => Ok(Answer::Committed(self.position)),
+            Ok(steps) => self.run_admin_steps(&steps, now),
+            Err(error) => {
+                Err(ErrorBody::bad_request(error.kind().type_name(), error.message(), error.hint()))
+            }
+        };
+        self.answer(ticket, answer);
+    }
+
+    /// Gives the live attributes, sorted by id.
+    pub fn pull_attrs(&mut self, ticket: Ticket) {
+        let attrs = self.index.catalog().live_sorted();
+        self.answer(ticket, Ok(Answer::Attrs(attrs)));
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Result<Answer, ErrorBody>) {
+        self.emit(Output::Answer { ticket, answer }, Remedy::FailTicket(ticket));
+    }
+
+    fn run_admin_steps(&mut self, steps: &[TxStep], now: i64) -> Result<Answer, ErrorBody> {
+        let commit = self.execute(steps, Actor::Admin, now).map_err(|e| tx_refused(&e))?;
+        Ok(Answer::Committed(self.commit(commit, None, now)))
+    }
+
+    fn expand_admin_steps(
+        &mut self,
+        steps: &Json,
+        missing: MissingAttrs,
+        now: i64,
+    ) -> Result<Vec<TxStep>, ErrorBody> {
+        let count_max = self.limits.steps_per_transaction_max;
+        if steps.as_array().is_some_and(|steps| steps.len() > count_max) {
+            let message = format!("A transaction may have at most {count_max} steps.");
+            return Err(ErrorBody::invalid("steps", &message, Json::Null));
+        }
+        let AdminSteps { attr_steps, operations } =
+            parse_operations(steps).map_err(|e| tx_refused(&e))?;
+        // The operations may use attributes that the same transaction makes: names are looked up in the
+        // catalog as it will be, then all steps run together.
+        let ahead = match attr_steps.is_empty() {
+            true => None,
+            false => {
+                Some(self.execute(&attr_steps, Actor::Admin, now).map_err(|e| tx_refused(&e))?)
+            }
+        };
+        let (catalog, ids) = self.catalog_and_ids();
+        let expanded = expand(&operations, catalog, &|_, _| false, missing, ids);
+        if let Some(ahead) = ahead {
+            self.index.undo(&ahead);
+        }
+        let mut all = attr_steps;
+        all.extend(expanded.map_err(|e| tx_refused(&e))?);
+        Ok(all)
+    }
+}

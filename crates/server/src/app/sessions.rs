@@ -1,0 +1,248 @@
+//! The sessions of an app, and what their messages do.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustc_hash::FxBuildHasher;
+use serde_json::Value as Json;
+use tricedb_core::id::{EventId, SessionId};
+use tricedb_core::query::{self, canonical_json};
+use tricedb_protocol::{
+    AddQuery, ClientMessage, ErrorBody, ErrorMessage, Features, RemoveQuery, Transact,
+};
+
+use super::frames::{self, Frame};
+use super::held::Remedy;
+use super::live::{LiveId, Rights, query_refused};
+use super::state::AppState;
+use crate::log::{EventKey, Outcome};
+
+/// A session within its app; never used twice in a process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SessionKey(pub(super) u64);
+
+/// What a session starts with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenSession {
+    /// Its id, which clients see.
+    pub id: SessionId,
+    /// What its client understands.
+    pub features: Features,
+    /// Whether it proved the app's admin token.
+    pub is_admin: bool,
+    /// The name of its `init`.
+    pub event: Option<EventId>,
+}
+
+/// One open session.
+#[derive(Debug)]
+pub(super) struct SessionState {
+    pub(super) open: OpenSession,
+    /// By canonical query.
+    pub(super) subscriptions: HashMap<Arc<str>, Subscription, FxBuildHasher>,
+    /// The version of the attribute list that was sent last.
+    pub(super) attrs_sent: u64,
+    /// The reader is slow: it gets no refreshes for now.
+    pub(super) is_paused: bool,
+}
+
+/// One query of one session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subscription {
+    pub(super) live: LiveId,
+    /// The version of the answer that was sent last; 0 if that is not known.
+    pub(super) sent: u64,
+    /// Whether a refresh ever carried it: then a client may show a rejected write on it.
+    pub(super) was_refreshed: bool,
+}
+
+impl SessionState {
+    pub(super) const fn rights(&self) -> Rights {
+        if self.open.is_admin { Rights::Admin } else { Rights::Anonymous }
+    }
+}
+
+impl AppState {
+    /// Opens a session; its `init-ok` is the first output for the key.
+    ///
+    /// # Errors
+    /// The app has as many sessions as it may have.
+    pub fn open_session(&mut self, open: OpenSession) -> Result<SessionKey, ErrorBody> {
+        if self.sessions.len() >= self.limits.sessions_max {
+            let message = format!("The app has {} sessions and takes no more", self.sessions.len());
+            return Err(ErrorBody::bad_request("rate-limited", message, Json::Null));
+        }
+        self.last_session += 1;
+        let session = SessionKey(self.last_session);
+        let event = open.event.clone();
+        let state = SessionState {
+            open,
+            subscriptions: HashMap::default(),
+            attrs_sent: self.attrs.version(),
+            is_paused: false,
+        };
+        self.sessions.insert(session, state);
+        self.send_init_ok(session, event);
+        Ok(session)
+    }
+
+    pub(super) fn send_init_ok(&mut self, session: SessionKey, event: Option<EventId>) {
+        let attrs = self.attrs.text(self.index.catalog());
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        state.attrs_sent = self.attrs.version();
+        let (id, is_admin) = (state.open.id, state.open.is_admin);
+        let frame = frames::init_ok(id, &self.identity, is_admin, &attrs, event.as_ref());
+        self.send(session, frame, Remedy::Reopen { session, event });
+    }
+
+    /// Forgets a session; outputs for it may still come and go nowhere.
+    pub fn close_session(&mut self, session: SessionKey) {
+        if let Some(state) = self.sessions.remove(&session) {
+            for subscription in state.subscriptions.values() {
+                self.live.unsubscribe(subscription.live, session);
+            }
+        }
+    }
+
+    /// Takes a message of an open session. `now` is in milliseconds since 1970.
+    pub fn message(&mut self, session: SessionKey, message: ClientMessage, now: i64) {
+        if !self.sessions.contains_key(&session) {
+            return;
+        }
+        match message {
+            ClientMessage::Transact(transact) => self.transact(session, transact, now),
+            ClientMessage::AddQuery(add) => self.add_query(session, add),
+            ClientMessage::RemoveQuery(remove) => self.remove_query(session, &remove),
+            ClientMessage::Init(_) | ClientMessage::Unknown { .. } => {
+                let body = ErrorBody::invalid_op(message.op());
+                let event = message.client_event_id();
+                let error = ErrorMessage::answering(body, message.op(), event, None);
+                self.send(session, frames::error(&error), Remedy::Keep);
+            }
+        }
+    }
+
+    fn add_query(&mut self, session: SessionKey, add: AddQuery) {
+        let AddQuery { q, return_type, client_event_id: event } = add;
+        match self.subscribe(session, &q, return_type) {
+            Ok((canonical, Subscribed::Anew)) => self.send_query_ok(session, &canonical, event),
+            Ok((_, Subscribed::Before)) => {
+                let frame = frames::add_query_exists(&q.to_string(), event.as_ref());
+                self.send(session, frame, Remedy::Keep);
+            }
+            Err(body) => self.send_query_error(session, body, event.as_ref(), q),
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        session: SessionKey,
+        q: &Json,
+        form: tricedb_protocol::ReturnType,
+    ) -> Result<(Arc<str>, Subscribed), ErrorBody> {
+        let query = query::parse(q).map_err(|e| query_refused(&e))?;
+        let canonical = query.canonical();
+        let Some(state) = self.sessions.get_mut(&session) else {
+            return Err(ErrorBody::internal("the session is gone"));
+        };
+        if state.subscriptions.contains_key(&canonical) {
+            return Ok((canonical, Subscribed::Before));
+        }
+        let count_max = self.limits.subscriptions_per_session_max;
+        if state.subscriptions.len() >= count_max {
+            let message = format!("A session may hold at most {count_max} queries.");
+            return Err(ErrorBody::invalid("query", &message, Json::Null));
+        }
+        let live = self.live.subscribe(&self.index, query, form, state.rights(), session);
+        let subscription = Subscription { live, sent: 0, was_refreshed: false };
+        state.subscriptions.insert(canonical.clone(), subscription);
+        Ok((canonical, Subscribed::Anew))
+    }
+
+    /// Answers a subscription with its present result, or with why there is none; then it ends.
+    pub(super) fn send_query_ok(
+        &mut self,
+        session: SessionKey,
+        canonical: &Arc<str>,
+        event: Option<EventId>,
+    ) {
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        let Some(subscription) = state.subscriptions.get_mut(canonical) else { return };
+        let live = subscription.live;
+        let echo = self.live.get(live).map_or_else(|| canonical.clone(), |l| l.echo.clone());
+        match self.live.fresh(live, &self.index) {
+            Ok(fresh) => {
+                subscription.sent = fresh.version;
+                let processed = self.position;
+                let frame = frames::add_query_ok(&echo, &fresh.fragment, processed, event.as_ref());
+                let canonical = canonical.clone();
+                self.send(session, frame, Remedy::Requery { session, canonical, event });
+            }
+            Err(body) => {
+                self.end_subscription(session, canonical);
+                let q = serde_json::from_str(&echo).unwrap_or(Json::Null);
+                self.send_query_error(session, body, event.as_ref(), q);
+            }
+        }
+    }
+
+    pub(super) fn send_query_error(
+        &mut self,
+        session: SessionKey,
+        body: ErrorBody,
+        event: Option<&EventId>,
+        q: Json,
+    ) {
+        let error = ErrorMessage::answering(body, "add-query", event, Some(q));
+        self.send(session, frames::error(&error), Remedy::Keep);
+    }
+
+    pub(super) fn end_subscription(&mut self, session: SessionKey, canonical: &str) {
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        if let Some(subscription) = state.subscriptions.remove(canonical) {
+            self.live.unsubscribe(subscription.live, session);
+        }
+    }
+
+    fn remove_query(&mut self, session: SessionKey, remove: &RemoveQuery) {
+        self.end_subscription(session, &canonical_json(&remove.q));
+        let frame = frames::remove_query_ok(&remove.q.to_string(), remove.client_event_id.as_ref());
+        self.send(session, frame, Remedy::Keep);
+    }
+
+    fn transact(&mut self, session: SessionKey, transact: Transact, now: i64) {
+        let Transact { tx_steps, client_event_id: event, .. } = transact;
+        let key = event.clone().map(|event| EventKey { user: None, event });
+        let outcome = match key.as_ref().and_then(|key| self.outcomes.get(key)) {
+            Some(first) => first.clone(),
+            None => self.run_client_steps(&tx_steps, key, now),
+        };
+        match outcome {
+            Outcome::Accepted(position) => {
+                let frame = frames::transact_ok(position, event.as_ref());
+                self.send(session, frame, Remedy::FailTransaction { session, event });
+            }
+            Outcome::Rejected(error) => {
+                let frame = transact_error(ErrorBody::clone(&error), event.as_ref());
+                self.send(session, frame, Remedy::FailTransaction { session, event });
+                self.heal(session);
+            }
+        }
+    }
+
+    /// The transaction was applied and lost; the client is told that it failed.
+    pub(super) fn send_lost(&mut self, session: SessionKey, event: Option<&EventId>) {
+        let body = ErrorBody::internal("The transaction could not be made durable and was undone.");
+        self.send(session, transact_error(body, event), Remedy::Keep);
+    }
+}
+
+/// Whether a session had the query already.
+enum Subscribed {
+    Anew,
+    Before,
+}
+
+fn transact_error(body: ErrorBody, event: Option<&EventId>) -> Frame {
+    frames::error(&ErrorMessage::answering(body, "transact", event, None))
+}
