@@ -1,4 +1,5 @@
 //! `tricedb import` as a program: what it prints, and what it leaves behind.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -47,7 +47,7 @@ pub(crate) enum ImportFailure {
     #[error("cannot open {}", path.display())]
     Open { path: PathBuf, source: io::Error },
     #[error("{}: {problem}", path.display())]
-    Backup { path: PathBuf, problem: ImportError },
+    Backup { path: PathBuf, problem: Box<ImportError> },
     #[error(
         "--rules: permission rules cannot be enforced yet, and data that was closed is not served open; \
          nothing was imported"
@@ -116,7 +116,8 @@ fn read(arguments: &ImportArguments) -> Result<Backup, ImportFailure> {
     };
     let backup = read_backup(file, Limits::default(), choices, &mut Uuid::new_v4, &mut on_progress);
     bar.finish_and_clear();
-    backup.map_err(|problem| ImportFailure::Backup { path: path.clone(), problem })
+    backup
+        .map_err(|problem| ImportFailure::Backup { path: path.clone(), problem: Box::new(problem) })
 }
 
 /// On standard error, and only where somebody looks at it.
