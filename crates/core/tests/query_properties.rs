@@ -3,6 +3,8 @@
 //! Data: users and posts with typed values, some null and some missing, joined by links of every kind,
 //! among them links from users to users.
 
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -360,6 +362,50 @@ proptest! {
             (result.to_object(&index, Inference::Arrays), result.page_info_json())
         };
         prop_assert_eq!(answer(Indexes::Present), answer(Indexes::Absent));
+    }
+
+    /// A change that a query does not feel changes nothing that would be sent.
+    #[test]
+    fn a_query_feels_every_change_of_its_result(
+        drafts in prop::collection::vec(draft(), 0..60),
+        query in any_query(),
+        change in draft(),
+        removed in any::<prop::sample::Index>(),
+    ) {
+        let mut index = empty_index(Indexes::Present);
+        load(&mut index, &drafts);
+        let query = query::parse(&query).unwrap();
+        let options = EvalOptions { check: false, ..EvalOptions::socket() };
+        let answer = |index: &TripleIndex| {
+            let result = query::evaluate(index, &query, &options).unwrap();
+            let mut wire = Vec::new();
+            result.write_wire(index, &mut wire);
+            wire
+        };
+        let reads = query.reads(index.catalog());
+        let feels = |index: &TripleIndex, triple: &Triple| {
+            let change = json!([[triple.entity, triple.attr, null, [triple.value, 0]]]);
+            reads.touches(&serde_json::from_value(change).unwrap(), index.catalog())
+        };
+
+        let before = answer(&index);
+        let mut all: Vec<Triple> = index.triples().collect();
+        all.sort_by_key(|triple| (triple.entity, triple.attr));
+        let removed = all[removed.index(all.len())].clone();
+        let mut after = index.clone();
+        after.remove(removed.entity, removed.attr, &removed.value);
+        prop_assert!(feels(&index, &removed) || answer(&after) == before, "{removed:?}");
+
+        let mut after = index.clone();
+        load(&mut after, std::slice::from_ref(&change));
+        let added = &attrs(Indexes::Present)[change.attr];
+        let added = Triple {
+            entity: entity(added.etype(), change.entity),
+            attr: added.id,
+            value: Value::Null,
+            created_at: 0,
+        };
+        prop_assert!(feels(&index, &added) || answer(&after) == before, "{added:?}");
     }
 
     /// The wire form holds exactly the triples.

@@ -70,7 +70,7 @@ pub(super) enum Way {
     /// A data value.
     Data,
     /// The far ends of a link.
-    Link(Direction),
+    Link(Step),
 }
 
 /// One fact that took part: a data value, or one link.
@@ -293,8 +293,7 @@ impl<'a, V: Visibility> Reader<'a, V> {
                     None => self.is_missing(var, leaf, entity),
                 }
             }
-            Way::Link(direction) => {
-                let step = Step { slot: leaf.slot, direction, space: None };
+            Way::Link(step) => {
                 if let [Test::Target(wanted)] = leaf.tests.as_slice() {
                     return wanted.iter().any(|wanted| {
                         let wanted = self.index.handle(*wanted);
@@ -321,6 +320,13 @@ impl<'a, V: Visibility> Reader<'a, V> {
     fn is_missing(&self, var: &Var, leaf: &Leaf, entity: Handle) -> bool {
         leaf.tests.iter().all(Test::missing)
             && var.space.is_some_and(|space| self.index.is_holder(space, entity))
+    }
+
+    /// The fact that an entity holds under a data attribute, if there is one to be seen.
+    pub(super) fn data_fact(&self, entity: Handle, slot: AttrSlot) -> Option<Fact> {
+        let sees = self.index.is_holder(slot, entity)
+            && (V::ALL || self.index.row_at(entity).is_some_and(|row| self.sees_value(row, slot)));
+        sees.then_some(Fact { source: entity, slot, target: None })
     }
 
     /// Collects the facts that make a true condition true, along every way in which it is.
@@ -373,18 +379,12 @@ impl<'a, V: Visibility> Reader<'a, V> {
             // A client finds what is missing by the `id` of the entity that misses it.
             if leaf.tests.iter().any(Test::asks_presence)
                 && let Some(space) = var.space
-                && self.index.is_holder(space, entity)
             {
-                facts.push(Fact { source: entity, slot: space, target: None });
+                facts.extend(self.data_fact(entity, space));
             }
             match leaf.way {
-                Way::Data => {
-                    if self.index.is_holder(leaf.slot, entity) {
-                        facts.push(Fact { source: entity, slot: leaf.slot, target: None });
-                    }
-                }
-                Way::Link(direction) => {
-                    let step = Step { slot: leaf.slot, direction, space: None };
+                Way::Data => facts.extend(self.data_fact(entity, leaf.slot)),
+                Way::Link(step) => {
                     self.any_linked(entity, step, |linked| {
                         let id = self.index.entity(linked);
                         if leaf.tests.iter().all(|test| test.target(id)) {
@@ -412,13 +412,8 @@ impl<'a, V: Visibility> Reader<'a, V> {
     fn scope_context(&self, scope: &Scope, at: usize, entity: Handle, facts: &mut Vec<Fact>) {
         for leaf in &scope.vars[at].leaves {
             match leaf.way {
-                Way::Data => {
-                    if self.index.is_holder(leaf.slot, entity) {
-                        facts.push(Fact { source: entity, slot: leaf.slot, target: None });
-                    }
-                }
-                Way::Link(direction) => {
-                    let step = Step { slot: leaf.slot, direction, space: None };
+                Way::Data => facts.extend(self.data_fact(entity, leaf.slot)),
+                Way::Link(step) => {
                     self.any_linked(entity, step, |linked| {
                         facts.push(link_fact(entity, step, linked));
                         false

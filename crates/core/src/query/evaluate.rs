@@ -152,10 +152,13 @@ impl<V: Visibility> Evaluation<'_, V> {
         let Reader { index, visibility, .. } = self.reader;
         for handle in rows {
             let Some(row) = index.row_at(*handle) else { continue };
-            for column in body.columns.0.iter() {
-                if row.cell(column.slot).is_some()
-                    && !visibility.sees_value(index, row, column.slot)
-                {
+            for column in body.columns.0.iter().filter(|column| row.cell(column.slot).is_some()) {
+                let shows = match column.link {
+                    None => visibility.sees_value(index, row, column.slot),
+                    // A link gives away that its far end exists.
+                    Some(step) => self.reader.any_linked(*handle, step, |_| true),
+                };
+                if !shows {
                     self.hidden.insert((*handle, column.slot));
                 }
             }
@@ -174,8 +177,8 @@ impl<V: Visibility> Evaluation<'_, V> {
 
     fn explain_order(&mut self, body: &Body, row: Handle) {
         let OrderKey::Attr(slot, _) = body.order.by else { return };
-        if !body.columns.contains(slot) && self.reader.index.is_holder(slot, row) {
-            self.facts.push(Fact { source: row, slot, target: None });
+        if !body.columns.contains(slot) {
+            self.facts.extend(self.reader.data_fact(row, slot));
         }
     }
 
@@ -244,10 +247,8 @@ impl<V: Visibility> Evaluation<'_, V> {
                 for negative in &body.negatives {
                     self.reader.context(negative, member, &mut more);
                 }
-                if let OrderKey::Attr(slot, _) = body.order.by
-                    && self.reader.index.is_holder(slot, member)
-                {
-                    more.push(Fact { source: member, slot, target: None });
+                if let OrderKey::Attr(slot, _) = body.order.by {
+                    more.extend(self.reader.data_fact(member, slot));
                 }
             }
         }

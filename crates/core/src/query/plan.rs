@@ -81,7 +81,7 @@ pub(super) struct Column {
     pub(super) attr: AttrId,
     pub(super) label: Arc<str>,
     /// Links travel with their entity but do not show as values.
-    pub(super) is_link: bool,
+    pub(super) link: Option<Step>,
 }
 
 impl Columns {
@@ -235,7 +235,10 @@ impl<'a> Planner<'a> {
                 slot: self.index.slot(attr.id)?,
                 attr: attr.id,
                 label: attr.forward_identity.label.clone(),
-                is_link: attr.is_ref(),
+                link: match attr.is_ref() {
+                    true => self.step(Named { attr, direction: Direction::Forward }),
+                    false => None,
+                },
             })
         };
         let mut columns: Vec<Column> = match fields {
@@ -393,9 +396,9 @@ impl<'a> Planner<'a> {
         }
         let Some(named) = self.catalog.find(etype, last) else { return Ok(None) };
         let Some(slot) = self.index.slot(named.attr.id) else { return Ok(None) };
-        let way = match named.attr.is_ref() {
-            true => Way::Link(named.direction),
-            false => Way::Data,
+        let way = match self.step(named).filter(|_| named.attr.is_ref()) {
+            Some(step) => Way::Link(step),
+            None => Way::Data,
         };
         if self.options.check {
             check::operators(named, etype, path)?;

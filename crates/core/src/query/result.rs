@@ -181,7 +181,7 @@ impl Objects<'_> {
         let handle = level.rows[at];
         if let Some(row) = self.index.row_at(handle) {
             let hidden = &self.result.hidden;
-            for column in body.columns.0.iter().filter(|column| !column.is_link) {
+            for column in body.columns.0.iter().filter(|column| column.link.is_none()) {
                 if !hidden.is_empty() && hidden.contains(&(handle, column.slot)) {
                     continue;
                 }

@@ -71,30 +71,17 @@ impl<V: Visibility> Reader<'_, V> {
         Some(found)
     }
 
+    /// Adds the entities from which a link leads to one.
     fn extend_back(&self, step: Step, entity: Handle, before: &mut Vec<Handle>) {
-        let back = match step.direction {
-            Direction::Forward => Direction::Reverse,
-            Direction::Reverse => Direction::Forward,
-        };
-        self.extend_linked(step.slot, back, entity, before);
-    }
-
-    fn extend_linked(
-        &self,
-        slot: AttrSlot,
-        direction: Direction,
-        entity: Handle,
-        found: &mut Vec<Handle>,
-    ) {
-        let before = found.len();
-        match direction {
-            Direction::Forward => {
-                let links = self.index.row_at(entity).map_or(&[][..], |row| row.links(slot));
-                found.extend(links.iter().map(|link| link.handle));
+        let found = before.len();
+        match step.direction {
+            Direction::Forward => before.extend(self.index.sources(step.slot, entity)),
+            Direction::Reverse => {
+                let links = self.index.row_at(entity).map_or(&[][..], |row| row.links(step.slot));
+                before.extend(links.iter().map(|link| link.handle));
             }
-            Direction::Reverse => found.extend(self.index.sources(slot, entity)),
         }
-        self.count(1 + found.len() - before);
+        self.count(1 + before.len() - found);
     }
 
     fn collect_leaf(&self, leaf: &Leaf, cap: usize) -> Option<Vec<Handle>> {
@@ -105,13 +92,9 @@ impl<V: Visibility> Reader<'_, V> {
         let mut found = Vec::new();
         match (test, leaf.way) {
             (Test::Never, _) => {}
-            (Test::Target(ids), Way::Link(direction)) => {
-                let back = match direction {
-                    Direction::Forward => Direction::Reverse,
-                    Direction::Reverse => Direction::Forward,
-                };
+            (Test::Target(ids), Way::Link(step)) => {
                 for target in ids.iter().filter_map(|id| self.index.handle(*id)) {
-                    self.extend_linked(leaf.slot, back, target, &mut found);
+                    self.extend_back(step, target, &mut found);
                     if found.len() > cap {
                         return None;
                     }
