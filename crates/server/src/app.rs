@@ -19,8 +19,12 @@ mod state;
 mod task;
 
 pub use frames::Frame;
+pub(crate) use frames::error as error_frame;
 pub use handle::{AppError, AppHandle, Session};
 pub use limits::AppLimits;
 pub use sessions::{OpenSession, SessionKey};
 pub use state::{Answer, AppIdentity, AppState, Output, Ticket};
 pub use task::{LoadedApp, spawn_app};
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,11 @@
 mod accounts;
 pub mod app;
 mod clock;
+mod config;
 pub mod log;
+mod registry;
+pub mod session;
 
 pub use accounts::{AdminToken, AppRecord, AppStore, CreatedApp, NewApp, Storage, StoreError};
+pub use config::{Config, HttpLimits, Mode, OpenAppLimits};
+pub use registry::{OpenAppReport, Registry};

@@ -157,9 +157,9 @@ mod tests {
             r#"[{"data":{"datalog-result":{"join-rows":[[]]}},"child-nodes":[]}]"#.into(),
             "null".into(),
         );
-        let app = AppIdentity { id: AppId::default(), title: "a \"b\"".into() };
+        let app = AppIdentity { id: AppId(uuid::Uuid::from_u128(1)), title: "a \"b\"".into() };
         let ServerMessage::InitOk(init) =
-            read(&init_ok(SessionId::default(), &app, true, "[]", Some(&event)))
+            read(&init_ok(SessionId(uuid::Uuid::from_u128(2)), &app, true, "[]", Some(&event)))
         else {
             panic!()
         };

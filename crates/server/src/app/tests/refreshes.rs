@@ -1,0 +1,299 @@
+//! Who hears of what.
+
+use super::*;
+
+#[test]
+fn identical_queries_are_evaluated_and_encoded_once() {
+    let mut app = Harness::volatile();
+    app.seed(&todos());
+    let sessions: Vec<_> = (0..5).map(|_| app.open()).collect();
+    for (n, session) in sessions.iter().enumerate() {
+        // Keys in another order are the same query.
+        let q = if n % 2 == 0 {
+            json!({"todos": {"$": {"where": {"title": "one"}, "limit": 3}}})
+        } else {
+            serde_json::from_str(r#"{"todos": {"$": {"limit": 3, "where": {"title": "one"}}}}"#)
+                .unwrap()
+        };
+        app.add_query(*session, &q);
+        assert_eq!(titles(&app.take(*session)[0]), ["one"]);
+    }
+    assert_eq!((app.state.live_query_count(), app.state.evaluations()), (1, 1));
+    app.seed(&json!([["update", "todos", id(2), {"title": "one"}]]));
+    assert_eq!(app.state.evaluations(), 2);
+    let frames: Vec<_> = sessions.iter().map(|s| app.take_frames(*s).remove(0)).collect();
+    for frame in &frames {
+        assert_eq!(frame.as_ptr(), frames[0].as_ptr());
+    }
+    for session in sessions {
+        app.state.close_session(session);
+    }
+    assert_eq!(app.state.live_query_count(), 0);
+}
+
+#[test]
+fn only_queries_that_read_the_attribute_are_evaluated() {
+    let mut app = Harness::volatile();
+    app.seed(&todos());
+    app.seed(&json!([["create", "notes", id(7), {"text": "n"}]]));
+    let a = app.open();
+    app.add_query(a, &json!({"todos": {}}));
+    app.add_query(a, &json!({"notes": {}}));
+    app.take(a);
+    let before = app.state.evaluations();
+    app.seed(&json!([["update", "notes", id(7), {"text": "m"}]]));
+    assert_eq!(app.state.evaluations(), before + 1);
+    let messages = app.take(a);
+    let [ServerMessage::RefreshOk(refresh)] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(refresh.computations.len(), 1);
+    assert_eq!(refresh.computations[0].instaql_query, json!({"notes": {}}));
+    assert!(refresh.attrs.is_none());
+}
+
+#[test]
+fn an_unchanged_result_sends_nothing() {
+    let mut app = Harness::volatile();
+    app.seed(&todos());
+    let a = app.open();
+    app.add_query(a, &json!({"todos": {"$": {"where": {"title": "one"}}}}));
+    app.take(a);
+    let before = app.state.evaluations();
+    app.seed(&json!([["update", "todos", id(2), {"title": "still not one"}]]));
+    assert_eq!(app.state.evaluations(), before + 1);
+    assert!(app.take(a).is_empty());
+}
+
+#[test]
+fn new_attributes_go_to_every_session_with_or_before_their_triples() {
+    let mut app = Harness::volatile();
+    app.seed(&todos());
+    let (a, b) = (app.open(), app.open());
+    app.add_query(a, &json!({"todos": {}}));
+    app.take(a);
+    app.seed(&json!([["update", "todos", id(1), {"done": false}]]));
+    for (session, computations) in [(a, 1), (b, 0)] {
+        let messages = app.take(session);
+        let [ServerMessage::RefreshOk(refresh)] = &messages[..] else { panic!("{messages:?}") };
+        assert_eq!(refresh.computations.len(), computations);
+        assert!(refresh.attrs.as_ref().unwrap().iter().any(|attr| attr.label() == "done"));
+    }
+    app.seed(&json!([["update", "todos", id(1), {"done": true}]]));
+    let messages = app.take(a);
+    let ServerMessage::RefreshOk(refresh) = &messages[0] else { panic!() };
+    assert!(refresh.attrs.is_none());
+}
+
+#[test]
+fn a_query_on_names_that_do_not_exist_yet_comes_alive_with_them() {
+    let mut app = Harness::volatile();
+    let a = app.open();
+    app.add_query(a, &json!({"todos": {}}));
+    assert!(titles(&app.take(a)[0]).is_empty());
+    app.seed(&todos());
+    assert_eq!(titles(&app.take(a)[0]), ["one", "two"]);
+}
+
+#[test]
+fn old_clients_get_attributes_always_and_empty_refreshes_too() {
+    let mut app = Harness::volatile();
+    app.seed(&todos());
+    let old = app.open_with(Features::default());
+    app.take(old);
+    app.add_query(old, &json!({"todos": {"$": {"where": {"title": "one"}}}}));
+    app.take(old);
+    app.seed(&json!([["update", "todos", id(2), {"title": "still not one"}]]));
+    let messages = app.take(old);
+    let [ServerMessage::RefreshOk(refresh)] = &messages[..] else { panic!("{messages:?}") };
+    assert!(refresh.computations.is_empty() && refresh.attrs.is_some());
+}
+
+#[test]
+fn a_rejected_write_that_a_refresh_met_is_healed() {
+    let mut app = Harness::logged();
+    app.seed(&todos());
+    let a = app.open();
+    app.add_query(a, &json!({"todos": {}}));
+    app.take(a);
+    let bad = app.update_title(9, "nine");
+    // No refresh has gone out: nothing can be wrong on screen.
+    app.transact(a, "bad1", &bad);
+    app.flush();
+    assert_eq!(app.ops(a), ["error"]);
+    app.seed(&json!([["update", "todos", id(1), {"title": "uno"}]]));
+    app.take(a);
+    app.transact(a, "bad2", &bad);
+    app.flush();
+    let messages = app.take(a);
+    assert_eq!(messages[0].op(), "error");
+    assert_eq!(titles(&messages[1]), ["two", "uno"]);
+}
+
+#[test]
+fn a_second_subscription_exists_and_a_removed_one_is_silent() {
+    let mut app = Harness::volatile();
+    app.seed(&todos());
+    let a = app.open();
+    let q = json!({"todos": {}});
+    app.add_query(a, &q);
+    app.add_query(a, &q);
+    app.send(a, &json!({"op": "remove-query", "q": q, "client-event-id": "r"}));
+    app.send(a, &json!({"op": "remove-query", "q": {"never": {}}, "client-event-id": "r"}));
+    assert_eq!(
+        app.ops(a),
+        ["add-query-ok", "add-query-exists", "remove-query-ok", "remove-query-ok"]
+    );
+    let ServerMessage::RemoveQueryOk(ok) = app.take(a).remove(2) else { panic!() };
+    assert_eq!(ok.q, q);
+    app.seed(&json!([["update", "todos", id(1), {"title": "uno"}]]));
+    assert!(app.take(a).is_empty());
+    app.add_query(a, &q);
+    assert_eq!(app.ops(a), ["add-query-ok"]);
+}
+
+#[test]
+fn a_slow_reader_gets_one_refresh_for_all_it_missed() {
+    let mut app = Harness::volatile();
+    app.seed(&todos());
+    let (slow, quick) = (app.open(), app.open());
+    for session in [slow, quick] {
+        app.add_query(session, &json!({"todos": {}}));
+        app.take(session);
+    }
+    app.state.pause(slow);
+    for n in 10..20 {
+        app.seed(&json!([["update", "todos", id(1), {"title": format!("t{n}")}]]));
+    }
+    app.seed(&json!([["update", "todos", id(1), {"done": true}]]));
+    assert!(app.ops(slow).is_empty());
+    assert_eq!(app.take(quick).len(), 11);
+    app.state.resume(slow);
+    app.settle();
+    let messages = app.take(slow);
+    let [ServerMessage::RefreshOk(refresh)] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(titles(&messages[0]), ["t19", "two"]);
+    assert!(refresh.attrs.is_some());
+    assert_eq!(refresh.processed_tx_id, app.state.position());
+}
+
+#[test]
+fn results_that_are_not_kept_are_encoded_again_and_compared_all_the_same() {
+    let limits = AppLimits { fragment_bytes_max: 0, ..AppLimits::default() };
+    let mut app = Harness::with(limits, LoadedLog::default(), true);
+    app.seed(&todos());
+    let (a, b) = (app.open(), app.open());
+    for session in [a, b] {
+        app.add_query(session, &json!({"todos": {"$": {"where": {"title": "one"}}}}));
+        assert_eq!(titles(&app.take(session)[0]), ["one"]);
+    }
+    app.seed(&json!([["update", "todos", id(2), {"title": "still not one"}]]));
+    assert!(app.take(a).is_empty() && app.take(b).is_empty());
+    app.seed(&json!([["update", "todos", id(2), {"title": "one"}]]));
+    for session in [a, b] {
+        assert_eq!(titles(&app.take(session)[0]), ["one", "one"]);
+    }
+}
+
+#[test]
+fn a_tree_is_given_to_who_asks_for_it() {
+    let mut app = Harness::volatile();
+    app.seed(&todos());
+    let a = app.open();
+    let message = json!({"op": "add-query", "return-type": "tree",
+        "q": {"todos": {"$": {"where": {"title": "one"}}}}});
+    app.send(a, &message);
+    let messages = app.take(a);
+    let ServerMessage::AddQueryOk(ok) = &messages[0] else { panic!() };
+    let tree = serde_json::to_value(&ok.result).unwrap();
+    assert_eq!(tree, json!({"todos": [{"id": id(1), "title": "one"}]}));
+    assert!(ok.result_meta.is_some());
+}
+
+#[test]
+fn wrong_messages_are_answered_in_shape_and_do_no_harm() {
+    let mut app = Harness::volatile();
+    app.seed(&todos());
+    let a = app.open();
+    let q = json!({"todos": {"$": {"limit": "many"}}});
+    app.add_query(a, &q);
+    let messages = app.take(a);
+    let refused = error(&messages[0]);
+    assert_eq!(refused.body.kind.as_deref(), Some("validation-failed"));
+    assert_eq!((refused.failed_op(), refused.failed_query()), (Some("add-query"), Some(&q)));
+    assert_eq!(app.state.live_query_count(), 0);
+
+    for steps in
+        [json!(null), json!("x"), json!([["no-such-step"]]), json!([["add-triple", "x", "y", 1]])]
+    {
+        app.send(a, &json!({"op": "transact", "tx-steps": steps}));
+        let messages = app.take(a);
+        let refused = error(&messages[0]);
+        assert_eq!(refused.body.status, 400, "{steps}");
+        assert!(refused.original_event.get("tx-steps").is_none());
+    }
+    app.send(a, &json!({"op": "join-room", "room-id": "r", "client-event-id": "j"}));
+    assert_eq!(error(&app.take(a)[0]).body.message, "Invalid op");
+}
+
+#[test]
+fn limits_refuse_what_is_beyond_them() {
+    let limits = AppLimits {
+        subscriptions_per_session_max: 1,
+        steps_per_transaction_max: 2,
+        sessions_max: 1,
+        ..AppLimits::default()
+    };
+    let mut app = Harness::with(limits, LoadedLog::default(), true);
+    app.seed(&todos());
+    let a = app.open();
+    app.add_query(a, &json!({"todos": {}}));
+    app.add_query(a, &json!({"todos": {"$": {"limit": 1}}}));
+    assert_eq!(app.ops(a), ["add-query-ok", "error"]);
+    app.take(a);
+    let step = app.update_title(1, "x")[0].clone();
+    app.transact(a, "e", &json!([step, step, step]));
+    assert_eq!(app.ops(a)[0], "error");
+    let open = OpenSession {
+        id: SessionId(uuid::Uuid::from_u128(2)),
+        features: Features::default(),
+        is_admin: false,
+        event: None,
+    };
+    assert!(app.state.open_session(open).is_err());
+}
+
+#[test]
+fn a_transaction_may_use_the_attributes_that_it_makes() {
+    let mut app = Harness::volatile();
+    let (attr, ident) = (id(100), id(101));
+    app.seed(&json!([
+        ["add-attr", {"id": attr, "forward-identity": [ident, "books", "isbn"], "value-type": "blob",
+                      "cardinality": "one", "unique?": true, "index?": true}],
+        ["create", "books", ["isbn", "42"], {"title": "b"}]
+    ]));
+    let tree = app.tree(&json!({"books": {}}));
+    assert_eq!(tree["books"][0]["isbn"], "42");
+    assert_eq!(tree["books"][0]["title"], "b");
+    assert_eq!(app.attr("books", "isbn"), attr);
+}
+
+#[test]
+fn a_schema_is_pushed_once() {
+    let mut app = Harness::volatile();
+    let schema = tricedb_core::schema::parse(&json!({
+        "entities": {"todos": {"attrs": {"title": {"valueType": "string", "required": false,
+            "isIndexed": false, "config": {"indexed": true, "unique": false}}}, "links": {}}},
+        "links": {}, "rooms": {}}))
+    .unwrap();
+    let mut positions = Vec::new();
+    for _ in 0..2 {
+        let ticket = app.ticket();
+        app.state.push_schema(ticket, &schema, app.now);
+        app.settle();
+        match app.answers.remove(&ticket).unwrap() {
+            Ok(Answer::Committed(position)) => positions.push(position),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(positions[0], positions[1]);
+    assert!(app.state.index().catalog().forward("todos", "title").unwrap().indexed);
+}

@@ -1,0 +1,173 @@
+//! A WebSocket that takes little memory while it is idle.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::frame_tracker::FrameTracker;
+use crate::app::Frame;
+
+/// Bounds and pace of one socket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SocketLimits {
+    /// The largest message taken from a client, in bytes; a larger one closes its connection with 1009.
+    pub message_bytes_max: usize,
+    /// How often a ping is sent.
+    pub ping_every: Duration,
+    /// Without a sign of life for so long a connection is dropped.
+    pub idle_max: Duration,
+}
+
+impl Default for SocketLimits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 16 << 20,
+            ping_every: Duration::from_secs(5),
+            idle_max: Duration::from_secs(15),
+        }
+    }
+}
+
+/// The read buffer of an idle socket. The codec fills all of it with zeros, so all of it is resident.
+const READ_BUFFER: usize = 4 << 10;
+/// Frames are gathered up to this size before they are written, or until the flush.
+const WRITE_BUFFER: usize = 4 << 10;
+/// A message or frame larger than this leaves buffers that are not kept.
+const KEPT_BUFFER: usize = 16 << 10;
+/// How much of what a refused peer still sends is read, so that it gets to read why.
+const DRAINED_MAX: u64 = 64 << 20;
+/// How long it is read.
+const DRAINED_FOR: Duration = Duration::from_secs(2);
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum CloseCode {
+    GoingAway = 1001,
+    Protocol = 1002,
+    NotUtf8 = 1007,
+    TooBig = 1009,
+}
+
+/// What came in.
+#[derive(Debug)]
+pub(super) enum Received {
+    Text(Frame),
+    Binary,
+    /// A ping or pong: a sign of life.
+    Alive,
+    /// The peer ended the connection, or it broke.
+    Ended,
+    /// The peer broke the rules.
+    Wrong(CloseCode),
+}
+
+#[derive(Debug)]
+pub(super) struct Socket<S> {
+    stream: WebSocketStream<FrameTracker<S>>,
+    message_bytes_max: usize,
+    /// Messages taken from the codec.
+    taken: u64,
+    has_grown: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    pub(super) async fn new(io: S, limits: &SocketLimits) -> Self {
+        let message_bytes_max = limits.message_bytes_max;
+        let stream = open(FrameTracker::new(io), message_bytes_max).await;
+        Self { stream, message_bytes_max, taken: 0, has_grown: false }
+    }
+
+    /// Waits for the next message. Cancel-safe.
+    pub(super) async fn receive(&mut self) -> Received {
+        let message = match self.stream.next().await {
+            Some(Ok(message)) => message,
+            Some(Err(Error::Capacity(_))) => return Received::Wrong(CloseCode::TooBig),
+            Some(Err(Error::Utf8(_))) => return Received::Wrong(CloseCode::NotUtf8),
+            Some(Err(Error::Protocol(_))) => return Received::Wrong(CloseCode::Protocol),
+            Some(Err(_)) | None => return Received::Ended,
+        };
+        self.taken += 1;
+        self.has_grown |= message.len() > KEPT_BUFFER;
+        match message {
+            Message::Text(text) => Received::Text(text),
+            Message::Binary(_) => Received::Binary,
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Received::Alive,
+            Message::Close(_) => Received::Ended,
+        }
+    }
+
+    /// Buffers a frame; larger ones are written at once as far as the peer takes them.
+    pub(super) async fn feed(&mut self, frame: Frame) -> Result<(), Error> {
+        self.has_grown |= frame.len() > KEPT_BUFFER;
+        self.stream.feed(Message::Text(frame)).await
+    }
+
+    pub(super) async fn feed_ping(&mut self) -> Result<(), Error> {
+        self.stream.feed(Message::Ping(bytes::Bytes::new())).await
+    }
+
+    /// Writes everything that is buffered. Cancel-safe: what is not written stays buffered.
+    pub(super) async fn flush(&mut self) -> Result<(), Error> {
+        self.stream.flush().await
+    }
+
+    /// Bytes written so far.
+    pub(super) fn written(&self) -> u64 {
+        self.stream.get_ref().written()
+    }
+
+    /// Gives up buffers that a large message left behind, if nothing lies in them. To be called after a
+    /// flush.
+    pub(super) async fn shrink(self) -> Self {
+        if !self.has_grown || !self.stream.get_ref().has_read_exactly(self.taken) {
+            return self;
+        }
+        let Self { stream, message_bytes_max, taken, .. } = self;
+        let stream = open(stream.into_inner(), message_bytes_max).await;
+        Self { stream, message_bytes_max, taken, has_grown: false }
+    }
+
+    /// Whether [`Self::shrink`] may have something to do.
+    pub(super) const fn has_grown(&self) -> bool {
+        self.has_grown
+    }
+
+    /// Ends the connection with a close frame, and reads on for a while so that the peer, which may still
+    /// be sending, gets to see it.
+    pub(super) async fn close(self, code: CloseCode) {
+        let mut io = self.stream.into_inner().into_inner();
+        let [high, low] = (code as u16).to_be_bytes();
+        let farewell = async {
+            io.write_all(&[0x88, 2, high, low]).await?;
+            io.flush().await?;
+            io.shutdown().await?;
+            let mut scratch = [0; 4_096];
+            let mut drained = 0_u64;
+            while drained < DRAINED_MAX {
+                match io.read(&mut scratch).await? {
+                    0 => break,
+                    n => drained += n as u64,
+                }
+            }
+            std::io::Result::Ok(())
+        };
+        // Whether the peer took it is its own affair.
+        let _ = tokio::time::timeout(DRAINED_FOR, farewell).await;
+    }
+}
+
+async fn open<S: AsyncRead + AsyncWrite + Unpin>(
+    io: FrameTracker<S>,
+    message_bytes_max: usize,
+) -> WebSocketStream<FrameTracker<S>> {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max));
+    WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await
+}
