@@ -472,7 +472,7 @@ fn data_test(operator: &Operator, attr: &Attr) -> Test {
             at: values.iter().filter_map(instant).collect(),
             or_null: values.iter().any(Value::is_null),
         },
-        Operator::Equals(value) => Test::Is(vec![attr.coerce(value.clone())]),
+        Operator::Equals(value) => Test::Is([attr.coerce(value.clone())].into_iter().collect()),
         Operator::In(values) => Test::Is(values.iter().map(|v| attr.coerce(v.clone())).collect()),
         Operator::Differs { from, .. } => instant(from)
             .map_or_else(|| Test::Differs(attr.coerce(from.clone())), Test::OtherInstant),

@@ -101,7 +101,7 @@ impl<V: Visibility> Reader<'_, V> {
                 }
             }
             (Test::Is(values), Way::Data) => {
-                for value in values {
+                for value in values.iter() {
                     self.collect_value(leaf.slot, value, cap, &mut found)?;
                 }
             }

@@ -2,6 +2,9 @@
 
 use std::cmp::Ordering;
 
+use hashbrown::HashSet;
+use rustc_hash::FxBuildHasher;
+
 use super::form::Comparison;
 use super::pattern::Pattern;
 use crate::attr::CheckedType;
@@ -12,7 +15,7 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub(super) enum Test {
     /// Equal to one of these.
-    Is(Vec<Value>),
+    Is(Values),
     /// The far end is one of these.
     Target(Vec<EntityId>),
     /// A date of one of these instants, or null if null is among the operands.
@@ -33,6 +36,41 @@ pub(super) enum Test {
     Missing,
     /// Never passes: an operand that nothing can equal.
     Never,
+}
+
+/// Values to look one up among.
+#[derive(Clone, Debug)]
+pub(super) enum Values {
+    /// So few that a look at each is cheapest.
+    Few(Vec<Value>),
+    /// Many.
+    Many(HashSet<Value, FxBuildHasher>),
+}
+
+impl FromIterator<Value> for Values {
+    fn from_iter<I: IntoIterator<Item = Value>>(values: I) -> Self {
+        const FEW: usize = 8;
+        let few: Vec<Value> = values.into_iter().collect();
+        if few.len() <= FEW { Self::Few(few) } else { Self::Many(few.into_iter().collect()) }
+    }
+}
+
+impl Values {
+    fn contains(&self, value: &Value) -> bool {
+        match self {
+            Self::Few(values) => values.contains(value),
+            Self::Many(values) => values.contains(value),
+        }
+    }
+
+    /// Each value, in no particular order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Value> {
+        let (few, many) = match self {
+            Self::Few(values) => (Some(values), None),
+            Self::Many(values) => (None, Some(values)),
+        };
+        few.into_iter().flatten().chain(many.into_iter().flatten())
+    }
 }
 
 /// An operand of an order comparison.

@@ -53,47 +53,39 @@ impl QueryResult {
         entities.sort_unstable();
         entities.dedup();
         let mut facts = self.facts.as_slice();
+        let mut columns: Vec<&Columns> = Vec::new();
         for group in entities.chunk_by(|a, b| a.0 == b.0) {
             let handle = group[0].0;
-            let before = facts.partition_point(|fact| fact.source < handle);
-            let (alone, rest) = facts.split_at(before);
-            self.visit_facts(index, alone, &[], visit);
-            let own = rest.partition_point(|fact| fact.source == handle);
-            let (own, rest) = rest.split_at(own);
-            facts = rest;
-            let columns = || group.iter().map(|(_, set)| sets[*set as usize]);
-            self.visit_entity(index, handle, columns(), visit);
-            let columns: Vec<&Columns> = columns().collect();
-            self.visit_facts(index, own, &columns, visit);
+            let alone = facts.partition_point(|fact| fact.source < handle);
+            self.visit_facts(index, &facts[..alone], &[], visit);
+            facts = &facts[alone..];
+            let own = facts.iter().take_while(|fact| fact.source == handle).count();
+            columns.clear();
+            columns.extend(group.iter().map(|(_, set)| sets[*set as usize]));
+            self.visit_entity(index, handle, &columns, visit);
+            self.visit_facts(index, &facts[..own], &columns, visit);
+            facts = &facts[own..];
         }
         self.visit_facts(index, facts, &[], visit);
     }
 
     /// The attributes of an entity that its forms return.
-    fn visit_entity<'a>(
+    fn visit_entity(
         &self,
         index: &TripleIndex,
         handle: Handle,
-        mut sets: impl Iterator<Item = &'a Columns>,
+        sets: &[&Columns],
         visit: &mut dyn FnMut(EntityId, AttrId, &Value, i64),
     ) {
-        let (Some(row), Some(first)) = (index.row_at(handle), sets.next()) else { return };
-        let mut visit_column = |slot, attr| {
-            if self.hidden.is_empty() || !self.hidden.contains(&(handle, slot)) {
-                visit_cell(row, row.cell(slot), attr, visit);
-            }
-        };
-        for column in first.0.iter() {
-            visit_column(column.slot, column.attr);
-        }
-        let mut seen = vec![first];
-        for set in sets {
+        let Some(row) = index.row_at(handle) else { return };
+        for (at, set) in sets.iter().enumerate() {
+            let (before, hidden) = (&sets[..at], &self.hidden);
             for column in set.0.iter() {
-                if !seen.iter().any(|seen| seen.contains(column.slot)) {
-                    visit_column(column.slot, column.attr);
+                let is_hidden = !hidden.is_empty() && hidden.contains(&(handle, column.slot));
+                if !is_hidden && !before.iter().any(|set| set.contains(column.slot)) {
+                    visit_cell(row, row.cell(column.slot), column.attr, visit);
                 }
             }
-            seen.push(set);
         }
     }
 

@@ -1,9 +1,7 @@
-//! Properties of query evaluation over random data and random queries.
+//! Random data and random queries.
 //!
 //! Data: users and posts with typed values, some null and some missing, joined by links of every kind,
 //! among them links from users to users.
-
-#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use std::sync::Arc;
 
@@ -12,16 +10,15 @@ use serde_json::{Map, Value as Json, json};
 use tricedb_core::attr::{Attr, Cardinality, CheckedType, Identity};
 use tricedb_core::id::{AttrId, EntityId, IdentId};
 use tricedb_core::index::TripleIndex;
-use tricedb_core::query::{self, EvalOptions, Inference, Query, Windows};
 use tricedb_core::triple::Triple;
 use tricedb_core::value::Value;
 use uuid::Uuid;
 
-const ENTITIES: u128 = 6;
+pub(crate) const ENTITIES: u128 = 6;
 
 /// Whether the data attributes have value indexes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Indexes {
+pub(crate) enum Indexes {
     Present,
     Absent,
 }
@@ -68,7 +65,7 @@ impl Names {
     }
 }
 
-fn attrs(indexes: Indexes) -> Vec<Attr> {
+pub(crate) fn attrs(indexes: Indexes) -> Vec<Attr> {
     use CheckedType::{Number, String};
     let mut names = Names { attrs: Vec::new() };
     for etype in ["users", "posts"] {
@@ -85,7 +82,7 @@ fn attrs(indexes: Indexes) -> Vec<Attr> {
     names.attrs
 }
 
-fn empty_index(indexes: Indexes) -> TripleIndex {
+pub(crate) fn empty_index(indexes: Indexes) -> TripleIndex {
     let mut index = TripleIndex::new();
     for attr in attrs(indexes) {
         index.put_attr(Arc::new(attr));
@@ -93,18 +90,18 @@ fn empty_index(indexes: Indexes) -> TripleIndex {
     index
 }
 
-fn entity(etype: &str, number: u128) -> EntityId {
+pub(crate) fn entity(etype: &str, number: u128) -> EntityId {
     EntityId(uuid(if etype == "users" { 1 } else { 2 }, number))
 }
 
 /// One random fact, by the place of its attribute.
 #[derive(Clone, Debug)]
-struct Draft {
-    attr: usize,
-    entity: u128,
-    value: Json,
-    target: u128,
-    created_at: i64,
+pub(crate) struct Draft {
+    pub(crate) attr: usize,
+    pub(crate) entity: u128,
+    pub(crate) value: Json,
+    pub(crate) target: u128,
+    pub(crate) created_at: i64,
 }
 
 fn scalar() -> impl Strategy<Value = Json> {
@@ -117,7 +114,7 @@ fn scalar() -> impl Strategy<Value = Json> {
     ]
 }
 
-fn draft() -> impl Strategy<Value = Draft> {
+pub(crate) fn draft() -> impl Strategy<Value = Draft> {
     let value = prop_oneof![4 => scalar(), 1 => Just(Json::Null)];
     (0..13_usize, 0..ENTITIES, value, 0..ENTITIES, 0..4_i64).prop_map(
         |(attr, entity, value, target, created_at)| Draft {
@@ -130,7 +127,7 @@ fn draft() -> impl Strategy<Value = Draft> {
     )
 }
 
-fn load(index: &mut TripleIndex, drafts: &[Draft]) {
+pub(crate) fn load(index: &mut TripleIndex, drafts: &[Draft]) {
     let attrs = attrs(Indexes::Present);
     for Draft { attr, entity: number, value, target, created_at } in drafts {
         let attr = &attrs[*attr];
@@ -205,7 +202,9 @@ fn condition(etype: &'static str) -> BoxedStrategy<(String, Json)> {
                 }
                 _ => (a, b),
             };
-            let condition = match operator {
+            // Links have no order and no text.
+            let operators = if matches!(last, "users" | "posts") { 5 } else { 9 };
+            let condition = match operator % operators {
                 0 => a,
                 1 => json!({"$in": [a, b]}),
                 2 => json!({"$ne": a}),
@@ -282,150 +281,10 @@ fn form(etype: &'static str, depth: u32) -> BoxedStrategy<Json> {
         .boxed()
 }
 
-fn any_query() -> impl Strategy<Value = Json> {
+pub(crate) fn any_query() -> impl Strategy<Value = Json> {
     (form("users", 2), prop::option::of(form("posts", 1))).prop_map(|(users, posts)| {
         let mut query = Map::from_iter([("users".to_owned(), users)]);
         query.extend(posts.map(|posts| ("posts".to_owned(), posts)));
         query.into()
     })
-}
-
-fn objects(index: &TripleIndex, query: &Query, options: &EvalOptions) -> Json {
-    query::evaluate(index, query, options).unwrap().to_object(index, Inference::Arrays)
-}
-
-fn sent(index: &TripleIndex, query: &Query, options: &EvalOptions) -> (TripleIndex, Windows, Json) {
-    let options = EvalOptions { evidence: true, check: false, ..options.clone() };
-    let result = query::evaluate(index, query, &options).unwrap();
-    let mut store = empty_index(Indexes::Present);
-    let triples = result.triples(index);
-    for triple in &triples {
-        assert!(index.holds(triple.entity, triple.attr), "{triple:?} is no fact");
-        store.insert(triple);
-    }
-    assert_eq!(store.triple_count(), triples.len(), "a triple was sent twice");
-    let windows = Windows::from_wire(&result.page_info_json().unwrap_or_default());
-    (store, windows, result.to_object(index, Inference::Arrays))
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// A client that holds just the triples sent for a query gives the same answer.
-    #[test]
-    fn the_triples_sent_suffice(
-        drafts in prop::collection::vec(draft(), 0..60),
-        query in any_query(),
-        nested_limits in any::<bool>(),
-    ) {
-        let mut index = empty_index(Indexes::Present);
-        load(&mut index, &drafts);
-        let query = query::parse(&query).unwrap();
-        let options = EvalOptions { nested_limits, ..EvalOptions::client() };
-        let (store, _, expected) = sent(&index, &query, &options);
-        prop_assert_eq!(objects(&store, &query, &options), expected);
-    }
-
-    /// The same for a page in the middle, of which the client is told where it begins and ends.
-    #[test]
-    fn the_triples_sent_suffice_within_a_window(
-        drafts in prop::collection::vec(draft(), 0..60),
-        query in any_query(),
-        offset in 0..3_usize,
-    ) {
-        let mut index = empty_index(Indexes::Present);
-        load(&mut index, &drafts);
-        let mut query = query;
-        query["users"]["$"]["offset"] = offset.into();
-        let query = query::parse(&query).unwrap();
-        let (store, windows, expected) = sent(&index, &query, &EvalOptions::client());
-        let options = EvalOptions::client().with_windows(windows);
-        prop_assert_eq!(objects(&store, &query, &options), expected);
-    }
-
-    /// Value indexes change how a result is found and nothing else.
-    #[test]
-    fn indexes_do_not_change_the_result(
-        drafts in prop::collection::vec(draft(), 0..60),
-        query in any_query(),
-        offset in prop::option::of(0..3_usize),
-    ) {
-        let mut query = query;
-        if let Some(offset) = offset {
-            query["users"]["$"]["offset"] = offset.into();
-        }
-        let query = query::parse(&query).unwrap();
-        let answer = |indexes| {
-            let mut index = empty_index(indexes);
-            load(&mut index, &drafts);
-            let result = query::evaluate(&index, &query, &EvalOptions::client()).unwrap();
-            (result.to_object(&index, Inference::Arrays), result.page_info_json())
-        };
-        prop_assert_eq!(answer(Indexes::Present), answer(Indexes::Absent));
-    }
-
-    /// A change that a query does not feel changes nothing that would be sent.
-    #[test]
-    fn a_query_feels_every_change_of_its_result(
-        drafts in prop::collection::vec(draft(), 0..60),
-        query in any_query(),
-        change in draft(),
-        removed in any::<prop::sample::Index>(),
-    ) {
-        let mut index = empty_index(Indexes::Present);
-        load(&mut index, &drafts);
-        let query = query::parse(&query).unwrap();
-        let options = EvalOptions { check: false, ..EvalOptions::socket() };
-        let answer = |index: &TripleIndex| {
-            let result = query::evaluate(index, &query, &options).unwrap();
-            let mut wire = Vec::new();
-            result.write_wire(index, &mut wire);
-            wire
-        };
-        let reads = query.reads(index.catalog());
-        let feels = |index: &TripleIndex, triple: &Triple| {
-            let change = json!([[triple.entity, triple.attr, null, [triple.value, 0]]]);
-            reads.touches(&serde_json::from_value(change).unwrap(), index.catalog())
-        };
-
-        let before = answer(&index);
-        let mut all: Vec<Triple> = index.triples().collect();
-        all.sort_by_key(|triple| (triple.entity, triple.attr));
-        let removed = all[removed.index(all.len())].clone();
-        let mut after = index.clone();
-        after.remove(removed.entity, removed.attr, &removed.value);
-        prop_assert!(feels(&index, &removed) || answer(&after) == before, "{removed:?}");
-
-        let mut after = index.clone();
-        load(&mut after, std::slice::from_ref(&change));
-        let added = &attrs(Indexes::Present)[change.attr];
-        let added = Triple {
-            entity: entity(added.etype(), change.entity),
-            attr: added.id,
-            value: Value::Null,
-            created_at: 0,
-        };
-        prop_assert!(feels(&index, &added) || answer(&after) == before, "{added:?}");
-    }
-
-    /// The wire form holds exactly the triples.
-    #[test]
-    fn the_wire_form_holds_the_triples(
-        drafts in prop::collection::vec(draft(), 0..40),
-        query in any_query(),
-    ) {
-        let mut index = empty_index(Indexes::Present);
-        load(&mut index, &drafts);
-        let query = query::parse(&query).unwrap();
-        let options = EvalOptions { check: false, ..EvalOptions::socket() };
-        let result = query::evaluate(&index, &query, &options).unwrap();
-        let mut wire = Vec::new();
-        result.write_wire(&index, &mut wire);
-        let wire: Json = serde_json::from_slice(&wire).unwrap();
-        prop_assert_eq!(&wire[0]["child-nodes"], &json!([]));
-        let rows = &wire[0]["data"]["datalog-result"]["join-rows"];
-        prop_assert_eq!(rows, &json!([result.triples(&index)]));
-        let page_info = result.page_info_json();
-        prop_assert_eq!(wire[0]["data"].get("page-info"), page_info.as_ref());
-    }
 }
