@@ -113,7 +113,7 @@ pub struct ResultNode {
     pub data: ResultData,
     /// Nodes below.
     #[serde(default, deserialize_with = "null_is_default")]
-    pub child_nodes: Vec<ResultNode>,
+    pub child_nodes: Vec<Self>,
 }
 
 /// The data of a result node.

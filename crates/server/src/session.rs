@@ -18,3 +18,6 @@ pub use opening::{Opening, Step};
 pub use serve::serve_socket;
 pub use socket::SocketLimits;
 pub use upgrade::{Upgrade, upgrade};
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,7 @@ impl Harness {
     }
 
     fn with(limits: AppLimits, loaded: LoadedLog, is_volatile: bool) -> Self {
-        let identity = AppIdentity { id: AppId(uuid::Uuid::from_u128(1)), title: "test".into() };
+        let identity = AppIdentity { id: AppId(Uuid::from_u128(1)), title: "test".into() };
         Self {
             state: AppState::new(identity, limits, loaded, is_volatile, ids(), NOW),
             now: NOW,

@@ -101,7 +101,7 @@ impl Peer {
         self.began.elapsed()
     }
 
-    /// Writes a frame and those that wait behind it.
+    /// Writes a frame of the session and those that wait behind it.
     async fn write<S>(&mut self, socket: &mut Socket<S>, first: Frame) -> Next
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -109,14 +109,7 @@ impl Peer {
         let mut next = Some(first);
         while let Some(frame) = next.take() {
             let bytes = frame.len();
-            let fed = {
-                let feed = socket.feed(frame);
-                tokio::time::timeout(self.idle_max, feed).await
-            };
-            if !matches!(fed, Ok(Ok(()))) {
-                return Next::Drop;
-            }
-            if bytes > LARGE_FRAME && !self.flush(socket).await {
+            if !self.feed(socket, frame).await {
                 return Next::Drop;
             }
             if let Some(session) = &mut self.session {
@@ -132,6 +125,25 @@ impl Peer {
             self.heartbeat.heard(self.now());
         }
         Next::GoOn
+    }
+
+    /// Writes an answer that the app has no part in.
+    async fn answer<S>(&mut self, socket: &mut Socket<S>, frame: Frame) -> Next
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let is_written = self.feed(socket, frame).await && self.flush(socket).await;
+        if is_written { Next::GoOn } else { Next::Drop }
+    }
+
+    /// Buffers a frame; flushes after a large one. Whether the peer is still there.
+    async fn feed<S>(&mut self, socket: &mut Socket<S>, frame: Frame) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let is_large = frame.len() > LARGE_FRAME;
+        let fed = tokio::time::timeout(self.idle_max, socket.feed(frame)).await;
+        matches!(fed, Ok(Ok(()))) && (!is_large || self.flush(socket).await)
     }
 
     /// Flushes, for as long as the peer takes anything. Whether it took all.
@@ -168,7 +180,7 @@ impl Peer {
                     original_event: serde_json::json!({}),
                     trace_id: None,
                 };
-                self.write(socket, error_frame(&answer)).await
+                self.answer(socket, error_frame(&answer)).await
             }
             // Pongs that answer pings are written by the codec with the next flush.
             Received::Alive => {
@@ -192,14 +204,14 @@ impl Peer {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         match self.opening.receive(text) {
-            Step::Reply(frame) => self.write(socket, frame).await,
+            Step::Reply(frame) => self.answer(socket, frame).await,
             Step::Open(init) => match self.open(&init).await {
                 Ok(session) => {
                     self.session = Some(session);
                     self.opening.opened();
                     Next::GoOn
                 }
-                Err(body) => self.write(socket, error_frame(&refuse_init(&init, body))).await,
+                Err(body) => self.answer(socket, error_frame(&refuse_init(&init, body))).await,
             },
             Step::Forward(message) => match &self.session {
                 Some(session) => match session.send(message, text.len()).await {

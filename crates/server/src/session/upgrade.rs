@@ -36,6 +36,7 @@ impl std::fmt::Debug for Upgrade {
 ///
 /// # Errors
 /// The answer to a request that is no WebSocket upgrade of version 13.
+#[expect(clippy::result_large_err, reason = "the caller returns it as it is")]
 pub fn upgrade(
     mut request: Request,
     apps: Arc<dyn Apps>,

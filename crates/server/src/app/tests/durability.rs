@@ -67,7 +67,7 @@ fn what_comes_during_a_flush_is_one_batch_and_one_refresh() {
 fn positions_begin_with_the_wall_clock_and_grow_by_one() {
     let mut app = Harness::logged();
     let first = app.seed(&todos());
-    assert_eq!(first.0, (NOW as u64 / 1_000 << 20) + 1);
+    assert_eq!(first.0, ((NOW as u64 / 1_000) << 20) + 1);
     assert!(first.0 < 1 << 53);
     let second = app.seed(&json!([["update", "todos", id(1), {"title": "x"}]]));
     assert_eq!(second, first.next());

@@ -253,7 +253,7 @@ fn limits_refuse_what_is_beyond_them() {
     app.transact(a, "e", &json!([step, step, step]));
     assert_eq!(app.ops(a)[0], "error");
     let open = OpenSession {
-        id: SessionId(uuid::Uuid::from_u128(2)),
+        id: SessionId(Uuid::from_u128(2)),
         features: Features::default(),
         is_admin: false,
         event: None,
