@@ -2,6 +2,7 @@
 
 mod durability;
 mod refreshes;
+mod task;
 
 use std::collections::HashMap;
 
