@@ -7,10 +7,13 @@ mod accounts;
 pub mod app;
 mod clock;
 mod config;
+mod http;
 pub mod log;
 mod registry;
+mod server;
 pub mod session;
 
 pub use accounts::{AdminToken, AppRecord, AppStore, CreatedApp, NewApp, Storage, StoreError};
 pub use config::{Config, HttpLimits, Mode, OpenAppLimits};
 pub use registry::{OpenAppReport, Registry};
+pub use server::{RunningServer, Server, ServerBuilder, ServerError};

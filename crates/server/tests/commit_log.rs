@@ -128,6 +128,9 @@ async fn what_was_appended_is_loaded() {
         let mut log = bench.open().await;
         let loaded = log.load().await.unwrap();
         assert_eq!((loaded.position, loaded.last_at), (TxId(0), 0));
+        // The first commit begins an epoch: it follows no other.
+        let (_, batch) = app.batch(2);
+        log.append(TxId(0), &batch).await.unwrap();
         // One statement, exactly one statement, several statements.
         for size in [1, 3, 64, 65, 200] {
             let (before, batch) = app.batch(size);

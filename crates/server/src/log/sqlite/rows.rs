@@ -74,11 +74,15 @@ impl EncodedBatch {
         self.commits.is_empty() && self.rejections.is_empty()
     }
 
-    /// Whether the positions follow `expected` one by one.
+    /// Whether each position follows the one before, and the first follows `expected`. The first commit of
+    /// all begins an epoch and follows nothing.
     pub(super) fn is_consecutive(&self) -> bool {
-        (self.expected.0 + 1..)
-            .zip(&self.commits)
-            .all(|(at, row)| row.position.unsigned_abs() == at)
+        let numbers = || self.commits.iter().map(|row| row.position.unsigned_abs());
+        let begins = match self.expected {
+            TxId(0) => true,
+            TxId(expected) => numbers().next().is_none_or(|first| first == expected + 1),
+        };
+        begins && numbers().zip(numbers().skip(1)).all(|(a, b)| b == a + 1)
     }
 
     /// About how much of the write-ahead log the batch takes, in bytes.

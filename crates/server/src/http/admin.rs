@@ -1,0 +1,85 @@
+//! `/admin/query` and `/admin/transact`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use bytes::Bytes;
+use serde_json::{Map, Value as Json, json};
+use tricedb_core::query::Inference;
+use tricedb_core::tx::MissingAttrs;
+use tricedb_protocol::ErrorBody;
+
+use super::Site;
+use super::body::{answer, read_object};
+use super::credentials::{Caller, authorize};
+use super::problem::Problem;
+use crate::app::AppError;
+use crate::session::Apps as _;
+
+/// An app that closes just when it is asked is opened again; a query may be asked twice.
+const QUERY_ATTEMPTS: usize = 3;
+
+pub(super) async fn query(
+    State(site): State<Arc<Site>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let (app, _) = authorize(&site, &headers, &uri).await?;
+    let mut body = read_object(body).await?;
+    let query = match body.remove("query") {
+        Some(query @ Json::Object(_)) => query,
+        None | Some(Json::Null) => return Err(ErrorBody::missing(&["body", "query"]).into()),
+        Some(other) => return Err(ErrorBody::malformed(&["body", "query"], other).into()),
+    };
+    let inference = match flag(&body, "inference?")? {
+        true => Inference::Singular,
+        false => Inference::Arrays,
+    };
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let handle = site.registry.open(app).await?;
+        match handle.admin_query(query.clone(), inference).await {
+            Err(AppError::Closed) if attempts < QUERY_ATTEMPTS => {}
+            result => return Ok(answer(result?).await),
+        }
+    }
+}
+
+pub(super) async fn transact(
+    State(site): State<Arc<Site>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let (app, caller) = authorize(&site, &headers, &uri).await?;
+    let mut body = read_object(body).await?;
+    let steps = match body.remove("steps") {
+        Some(steps @ Json::Array(_)) => steps,
+        None | Some(Json::Null) => return Err(ErrorBody::missing(&["body", "steps"]).into()),
+        Some(other) => return Err(ErrorBody::malformed(&["body", "steps"], other).into()),
+    };
+    let missing = match flag(&body, "throw-on-missing-attrs?")? {
+        true => MissingAttrs::Refuse,
+        false => MissingAttrs::Create,
+    };
+    if caller == Caller::Guest {
+        let message = "Transactions as a guest are not supported by this server yet.";
+        return Err(ErrorBody::invalid("headers", message, Json::Null).into());
+    }
+    let handle = site.registry.open(app).await?;
+    let position = handle.admin_transact(steps, missing).await?;
+    Ok(answer(json!({ "tx-id": position })).await)
+}
+
+fn flag(body: &Map<String, Json>, name: &str) -> Result<bool, ErrorBody> {
+    match body.get(name) {
+        None | Some(Json::Null) => Ok(false),
+        Some(Json::Bool(flag)) => Ok(*flag),
+        Some(other) => Err(ErrorBody::malformed(&["body", name], other.clone())),
+    }
+}
