@@ -1,3 +1,8 @@
 //! The commands of the program, a module each: its arguments and one `run` function.
 
+pub(crate) mod app;
 pub(crate) mod import;
+pub(crate) mod query;
+pub(crate) mod serve;
+mod target;
+pub(crate) mod transact;

@@ -2,39 +2,60 @@
 
 mod commands;
 mod import;
+mod logging;
+mod remote;
 
 use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use commands::app::{self as app_command, AppArguments};
 use commands::import::{self as import_command, ImportArguments};
+use commands::query::{self as query_command, QueryArguments};
+use commands::serve::{self as serve_command, ServeArguments};
+use commands::transact::{self as transact_command, TransactArguments};
 
 /// A sync server for local-first programs, and the tools around it
 #[derive(Parser)]
 #[command(name = "tricedb", version)]
 struct Arguments {
+    /// Say more on standard error; RUST_LOG chooses what exactly
+    #[arg(long, short, global = true)]
+    verbose: bool,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(ServeArguments),
+    App(AppArguments),
+    Query(QueryArguments),
+    Transact(TransactArguments),
     Import(ImportArguments),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let outcome: Result<(), Box<dyn Error>> = match Arguments::parse().command {
-        Command::Import(arguments) => import_command::run(&arguments).await.map_err(Into::into),
+    let Arguments { verbose, command } = Arguments::parse();
+    logging::begin(verbose);
+    let outcome: Result<ExitCode, Box<dyn Error>> = match command {
+        Command::Serve(arguments) => serve_command::run(&arguments).await.map_err(Into::into),
+        Command::App(arguments) => finished(app_command::run(&arguments).await),
+        Command::Query(arguments) => finished(query_command::run(&arguments).await),
+        Command::Transact(arguments) => finished(transact_command::run(&arguments).await),
+        Command::Import(arguments) => finished(import_command::run(&arguments).await),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&*error);
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        report(&*error);
+        ExitCode::FAILURE
+    })
+}
+
+/// A command that succeeds or fails and knows no third way to end.
+fn finished<E: Error + 'static>(outcome: Result<(), E>) -> Result<ExitCode, Box<dyn Error>> {
+    outcome.map(|()| ExitCode::SUCCESS).map_err(Into::into)
 }
 
 /// Prints an error and what caused it, leaving out causes that the text before them already tells.
