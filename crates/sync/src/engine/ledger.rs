@@ -1,0 +1,218 @@
+//! What the storage has yet to learn.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tricedb_core::id::EntityId;
+use tricedb_core::port::{Batch, EntityRow, OutboxChange, SubscriptionChange};
+use tricedb_core::triple::Triple;
+
+use super::local::{LocalFacts, RowKeys};
+use super::millis::Millis;
+use super::names::Names;
+use super::pending::Outbox;
+use super::subscription::Subscription;
+
+/// How long changes from the server gather before they are written together.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// Waits between tries when the storage fails.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Key under which a queued transaction's position is kept once the server committed it, so that it is not
+/// sent again after a restart.
+fn acked_key(seq: u64) -> String {
+    format!("acked/{seq}")
+}
+
+/// Reads what [`acked_key`] and its value say.
+pub(crate) fn read_acked(key: &str, value: &[u8]) -> Option<(u64, u64)> {
+    let seq = key.strip_prefix("acked/")?.parse().ok()?;
+    Some((seq, u64::from_le_bytes(value.try_into().ok()?)))
+}
+
+/// Keeps track of changes until they are durable. Queued transactions are written at once, everything else
+/// after a little while; one batch is under way at a time, and what comes meanwhile goes with the next.
+///
+/// A transaction that results contain by now leaves the outbox in the batch that brings these results.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    dirty: Dirty,
+    in_flight: Option<Flight>,
+    /// When the oldest change that may wait was made.
+    gathering_since: Option<Millis>,
+    not_before: Option<Millis>,
+}
+
+#[derive(Debug, Default)]
+struct Dirty {
+    rows: FxHashMap<(EntityId, Arc<str>), Vec<Triple>>,
+    attrs: bool,
+    queries: BTreeSet<Arc<str>>,
+    /// By number, whether at once.
+    outbox: BTreeMap<u64, bool>,
+    key_values: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+#[derive(Debug, Default)]
+struct Flight {
+    rows: Vec<(EntityId, Arc<str>)>,
+    attrs: bool,
+    queries: Vec<Arc<str>>,
+    outbox: Vec<u64>,
+    key_values: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Ledger {
+    pub(crate) fn rows(&mut self, keys: RowKeys, local: &LocalFacts, now: Millis) {
+        for (entity, etype) in keys {
+            let triples = local.row(entity, &etype);
+            self.dirty.rows.insert((entity, etype), triples);
+        }
+        self.gather(now);
+    }
+
+    pub(crate) fn attrs(&mut self, now: Millis) {
+        self.dirty.attrs = true;
+        self.gather(now);
+    }
+
+    pub(crate) fn query(&mut self, query: Arc<str>, now: Millis) {
+        self.dirty.queries.insert(query);
+        self.gather(now);
+    }
+
+    /// A queued transaction is to be written at once.
+    pub(crate) fn transaction_now(&mut self, seq: u64) {
+        self.dirty.outbox.insert(seq, true);
+    }
+
+    /// A queued transaction changed in a way that may be written later.
+    pub(crate) fn transaction(&mut self, seq: u64, now: Millis) {
+        self.dirty.outbox.entry(seq).or_insert(false);
+        self.gather(now);
+    }
+
+    /// A queued transaction is in the results by now: its row goes with the batch that brings these.
+    pub(crate) fn transaction_retired(&mut self, seq: u64, now: Millis) {
+        self.dirty.outbox.insert(seq, false);
+        self.gather(now);
+    }
+
+    pub(crate) fn key_value(&mut self, key: &str, value: Option<Vec<u8>>, now: Millis) {
+        self.dirty.key_values.insert(key.to_owned(), value);
+        self.gather(now);
+    }
+
+    fn gather(&mut self, now: Millis) {
+        self.gathering_since.get_or_insert(now);
+    }
+
+    /// When the next batch may be made, if one will be.
+    pub(crate) fn deadline(&self) -> Option<Millis> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let urgent = self.dirty.outbox.values().any(|at_once| *at_once);
+        let due = if urgent { Some(Millis(0)) } else { self.gathering_since.map(|t| t.plus(GATHER)) };
+        due.map(|due| due.max(self.not_before.unwrap_or_default()))
+    }
+
+    /// Whether nothing is left to write and nothing under way.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.in_flight.is_none() && self.gathering_since.is_none() && self.dirty.outbox.is_empty()
+    }
+
+    /// The next batch, if it is time. With `all`, nothing waits.
+    pub(crate) fn batch(
+        &mut self,
+        now: Millis,
+        all: bool,
+        outbox: &Outbox,
+        queries: &BTreeMap<Arc<str>, Subscription>,
+        names: &Names,
+    ) -> Option<Batch> {
+        if self.in_flight.is_some() || self.not_before.is_some_and(|t| now < t && !all) {
+            return None;
+        }
+        let gathered = all || self.gathering_since.is_some_and(|t| now >= t.plus(GATHER));
+        let urgent: Vec<u64> =
+            self.dirty.outbox.iter().filter(|(_, at_once)| **at_once).map(|(seq, _)| *seq).collect();
+        let (mut batch, mut flight) = (Batch::default(), Flight::default());
+        if gathered {
+            self.gathering_since = None;
+            let Dirty { rows, attrs, queries: changed, outbox: seqs, key_values } =
+                std::mem::take(&mut self.dirty);
+            flight.rows = rows.keys().cloned().collect();
+            for ((entity, etype), triples) in rows {
+                if triples.is_empty() {
+                    batch.remove_entities.push((entity, etype));
+                } else {
+                    batch.put_entities.push(EntityRow { entity, etype, triples });
+                }
+            }
+            batch.attrs = attrs.then(|| names.server().to_vec());
+            for query in &changed {
+                let kept = queries.get(query).filter(|kept| kept.is_loaded);
+                batch.subscriptions.push(match kept {
+                    Some(kept) => SubscriptionChange::Put(kept.row()),
+                    None => SubscriptionChange::Remove(query.clone()),
+                });
+            }
+            batch.key_values = key_values.into_iter().collect();
+            flight.attrs = attrs;
+            flight.queries = changed.into_iter().collect();
+            flight.key_values.clone_from(&batch.key_values);
+            flight.outbox = seqs.into_keys().collect();
+        } else {
+            for seq in &urgent {
+                self.dirty.outbox.remove(seq);
+            }
+            flight.outbox = urgent;
+        }
+        for seq in &flight.outbox {
+            batch.outbox.push(match outbox.row(*seq) {
+                Some(row) => OutboxChange::Put(row),
+                None => OutboxChange::Remove(*seq),
+            });
+            let acked = outbox.acked(*seq).map(|tx| tx.0.to_le_bytes().to_vec());
+            if acked.is_some() || outbox.row(*seq).is_none() {
+                batch.key_values.push((acked_key(*seq), acked));
+            }
+        }
+        if batch.is_empty() {
+            return None;
+        }
+        self.in_flight = Some(flight);
+        Some(batch)
+    }
+
+    /// The batch is durable. Returns the transactions that were in it.
+    pub(crate) fn committed(&mut self) -> Vec<u64> {
+        self.not_before = None;
+        self.in_flight.take().map(|flight| flight.outbox).unwrap_or_default()
+    }
+
+    /// The batch was not applied: everything in it is to be written again. Returns the transactions that
+    /// were in it, and the wait.
+    pub(crate) fn failed(&mut self, local: &LocalFacts, now: Millis) -> (Vec<u64>, Duration) {
+        let Some(flight) = self.in_flight.take() else { return (Vec::new(), RETRY) };
+        for (entity, etype) in flight.rows {
+            let triples = local.row(entity, &etype);
+            self.dirty.rows.entry((entity, etype)).or_insert(triples);
+        }
+        self.dirty.attrs |= flight.attrs;
+        self.dirty.queries.extend(flight.queries);
+        for (key, value) in flight.key_values {
+            self.dirty.key_values.entry(key).or_insert(value);
+        }
+        for seq in &flight.outbox {
+            self.dirty.outbox.insert(*seq, true);
+        }
+        self.gather(now);
+        self.not_before = Some(now.plus(RETRY));
+        (flight.outbox, RETRY)
+    }
+}

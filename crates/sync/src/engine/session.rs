@@ -1,0 +1,214 @@
+//! The session: what is said after connecting, and what the server's messages do.
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use tricedb_core::attr::Attr;
+use tricedb_core::id::{EventId, TxId};
+use tricedb_core::port::Frame;
+use tricedb_core::query::canonical_json;
+use tricedb_core::triple::Triple;
+use tricedb_protocol::{
+    AddQueryOk, CORE_PACKAGE, ClientMessage, ErrorMessage, Init, InitOk, QueryAnswer, RefreshOk,
+    ServerMessage, TransactOk, Versions,
+};
+
+use super::pending::Stage;
+use super::report::{ServerError, SyncEvent};
+use super::subscription::Extra;
+use super::{Millis, Output, SyncEngine};
+
+/// The version of the official client whose protocol this client speaks: it decides which features an
+/// official server uses.
+const CORE_VERSION: &str = "v1.0.67";
+
+impl SyncEngine {
+    pub(super) fn connected(&mut self, now: Millis) {
+        if !self.link.is_connecting() {
+            return;
+        }
+        self.link.opened(now);
+        let versions: Versions =
+            [(CORE_PACKAGE, CORE_VERSION), ("tricedb", concat!("v", env!("CARGO_PKG_VERSION")))]
+                .into_iter()
+                .collect();
+        let init = Init {
+            app_id: self.settings.app,
+            refresh_token: self.settings.refresh_token.clone(),
+            versions,
+            admin_token: self.settings.admin_token.clone(),
+            client_event_id: Some(self.next_event()),
+        };
+        self.send(&ClientMessage::Init(init));
+    }
+
+    pub(super) fn send(&mut self, message: &ClientMessage) {
+        tracing::trace!(target: "tricedb::sync", op = message.op(), "send");
+        match serde_json::to_string(message) {
+            Ok(text) => self.outputs.push_back(Output::Send(Frame::Text(text))),
+            // All of a message's types have a JSON form.
+            Err(error) => tracing::error!(target: "tricedb::sync", %error, "unsendable message"),
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, now: Millis, reason: String, hopeless: bool) {
+        if !self.link.is_connected() && !self.link.is_connecting() {
+            return;
+        }
+        self.lose_session(now);
+        let random = self.random();
+        let wait = match hopeless {
+            true => self.link.refused(now, random),
+            false => self.link.lost(now, random),
+        };
+        self.event(SyncEvent::Disconnected { reason, retry_in: Some(wait) });
+    }
+
+    /// Ends a connection that is of no use.
+    pub(super) fn give_up(&mut self, now: Millis, reason: &str) {
+        self.outputs.push_back(Output::Close);
+        self.disconnected(now, reason.to_owned(), false);
+    }
+
+    /// What was under way on the connection is to be said again on the next.
+    pub(super) fn lose_session(&mut self, _now: Millis) {
+        for pending in self.outbox.iter_mut() {
+            if matches!(pending.stage, Stage::InFlight { .. }) {
+                pending.stage = Stage::Waiting { not_before: None };
+            }
+        }
+        self.queries_disconnected();
+        self.outputs.push_back(Output::PendingChanged);
+    }
+
+    pub(super) fn frame(&mut self, now: Millis, frame: Frame) {
+        if !self.link.is_connected() {
+            return;
+        }
+        let Frame::Text(text) = frame else {
+            self.give_up(now, "the server sent a binary frame in a plain session");
+            return;
+        };
+        match ServerMessage::decode_frame(&text) {
+            Ok(messages) => {
+                for message in messages {
+                    self.message(now, message);
+                }
+            }
+            // Something was lost with it; a new session brings everything again.
+            Err(error) => self.give_up(now, &error.to_string()),
+        }
+    }
+
+    fn message(&mut self, now: Millis, message: ServerMessage) {
+        tracing::trace!(target: "tricedb::sync", op = message.op(), "received");
+        match message {
+            ServerMessage::InitOk(init) => self.init_ok(now, init),
+            ServerMessage::AddQueryOk(AddQueryOk { q, result, processed_tx_id, .. }) => {
+                self.query_result(now, &q, result, processed_tx_id);
+            }
+            ServerMessage::AddQueryExists(exists) => self.query_exists(now, &canonical_json(&exists.q)),
+            ServerMessage::RemoveQueryOk(_) => {}
+            ServerMessage::RefreshOk(refresh) => self.refresh_ok(now, refresh),
+            ServerMessage::TransactOk(TransactOk { tx_id, client_event_id }) => {
+                if let Some(event) = client_event_id {
+                    self.transaction_acked(now, &event, tx_id);
+                }
+            }
+            ServerMessage::Error(error) => self.error(now, error),
+            ServerMessage::Unknown { op } => {
+                tracing::debug!(target: "tricedb::sync", op, "ignored an unknown message");
+            }
+        }
+    }
+
+    fn init_ok(&mut self, now: Millis, init: InitOk) {
+        if self.link.authenticated_since().is_some() {
+            return;
+        }
+        self.link.authenticated(now);
+        self.app_state = init.app_status.status;
+        self.learn_attrs(now, init.attrs.into_iter().map(Arc::new).collect());
+        self.end_races();
+        self.event(SyncEvent::Connected);
+        self.ask_all(now);
+    }
+
+    fn refresh_ok(&mut self, now: Millis, refresh: RefreshOk) {
+        if let Some(attrs) = refresh.attrs {
+            self.learn_attrs(now, attrs.into_iter().map(Arc::new).collect());
+        }
+        for computation in refresh.computations {
+            let (q, result) = (computation.instaql_query, computation.instaql_result);
+            self.query_result(now, &q, result, refresh.processed_tx_id);
+        }
+    }
+
+    fn query_result(&mut self, now: Millis, q: &Json, result: QueryAnswer, position: TxId) {
+        let aggregate = match &result {
+            QueryAnswer::Nodes(nodes) => nodes.first().and_then(|n| n.data.aggregate.as_ref()),
+            QueryAnswer::Tree(_) => None,
+        };
+        let extra = Extra {
+            page_info: result.page_info().and_then(|info| serde_json::to_value(info).ok()),
+            aggregate: aggregate.and_then(|counts| serde_json::to_value(counts).ok()),
+        };
+        let triples: Vec<Triple> = result.into_triples();
+        self.accept_result(now, &canonical_json(q), &triples, position, extra);
+    }
+
+    /// Takes the server's complete list of attributes.
+    pub(super) fn learn_attrs(&mut self, now: Millis, attrs: Vec<Arc<Attr>>) {
+        if self.names.server() == attrs.as_slice() {
+            return;
+        }
+        let mut before = self.names.server().to_vec();
+        before.sort_by_key(|attr| attr.id);
+        let mut after = attrs.clone();
+        after.sort_by_key(|attr| attr.id);
+        if before == after {
+            return;
+        }
+        let kept = |attr: &Arc<Attr>| after.binary_search_by_key(&attr.id, |a| a.id).is_ok();
+        let removed = !before.iter().all(kept);
+        self.names = super::names::Names::new(attrs);
+        self.replace_attrs(removed);
+        self.expand_pending(now);
+        self.ledger.attrs(now);
+    }
+
+    fn error(&mut self, now: Millis, message: ErrorMessage) {
+        let error = ServerError {
+            kind: message.body.kind.clone().unwrap_or_else(|| "internal".to_owned()),
+            message: message.body.message.clone(),
+            hint: message.body.hint.clone(),
+        };
+        let event: Option<&EventId> = message.client_event_id.as_ref();
+        if self.link.authenticated_since().is_none() {
+            self.session_refused(now, error);
+            return;
+        }
+        match message.failed_op() {
+            Some("add-query") => {
+                let query = message.failed_query().map(canonical_json);
+                self.query_refused(now, query.as_deref(), event, error);
+            }
+            Some("refresh") => self.ask_again(now),
+            _ => {
+                let status = message.body.status;
+                let known = event.is_some_and(|e| self.transaction_failed(now, e, status, &error));
+                if !known {
+                    tracing::warn!(target: "tricedb::sync", kind = error.kind, error = %error, "the server reported an error");
+                }
+            }
+        }
+    }
+
+    fn session_refused(&mut self, now: Millis, error: ServerError) {
+        self.outputs.push_back(Output::Close);
+        self.lose_session(now);
+        let random = self.random();
+        let retry_in = self.link.refused(now, random);
+        self.event(SyncEvent::SessionRefused { error, retry_in });
+    }
+}

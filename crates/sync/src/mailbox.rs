@@ -1,0 +1,119 @@
+//! Streams out of the engine: what each reader has not read yet.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_util::Stream;
+
+use crate::engine::SyncEvent;
+
+/// Most events that wait for one reader; the oldest make way.
+const EVENTS_MAX: usize = 1024;
+
+/// Whether the newest item replaces the one before, or joins a queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Keeps {
+    Latest,
+    Queue,
+}
+
+/// Holds what one reader has not read yet.
+#[derive(Debug)]
+pub(crate) struct Mailbox<T> {
+    keeps: Keeps,
+    inner: Mutex<Inner<T>>,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    unread: VecDeque<T>,
+    /// The newest item, read or not.
+    latest: Option<T>,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+impl<T: Clone> Mailbox<T> {
+    pub(crate) fn new(keeps: Keeps) -> Arc<Self> {
+        let unread = VecDeque::new();
+        let inner = Inner { unread, latest: None, ended: false, waker: None };
+        Arc::new(Self { keeps, inner: Mutex::new(inner) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
+        // Nothing in here can panic half-way.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn put(&self, item: T) {
+        let waker = {
+            let mut inner = self.lock();
+            if inner.ended {
+                return;
+            }
+            match self.keeps {
+                Keeps::Latest => {
+                    inner.unread.clear();
+                    inner.latest = Some(item.clone());
+                }
+                Keeps::Queue if inner.unread.len() >= EVENTS_MAX => drop(inner.unread.pop_front()),
+                Keeps::Queue => {}
+            }
+            inner.unread.push_back(item);
+            inner.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Nothing comes any more; what is unread can still be read.
+    pub(crate) fn end(&self) {
+        let waker = {
+            let mut inner = self.lock();
+            inner.ended = true;
+            inner.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn latest(&self) -> Option<T> {
+        self.lock().latest.clone()
+    }
+
+    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Option<T>> {
+        let mut inner = self.lock();
+        if let Some(item) = inner.unread.pop_front() {
+            return Poll::Ready(Some(item));
+        }
+        if inner.ended {
+            return Poll::Ready(None);
+        }
+        inner.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// A stream of [`SyncEvent`]s from the moment it was made. A reader that falls far behind misses the
+/// oldest. Ends when the client is closed.
+#[derive(Debug)]
+pub struct SyncEvents(pub(crate) Arc<Mailbox<SyncEvent>>);
+
+impl SyncEvents {
+    /// Waits for the next event; `None` once the client is closed. Cancel-safe.
+    pub async fn next(&mut self) -> Option<SyncEvent> {
+        std::future::poll_fn(|context| self.0.poll(context)).await
+    }
+}
+
+impl Stream for SyncEvents {
+    type Item = SyncEvent;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<SyncEvent>> {
+        self.0.poll(context)
+    }
+}

@@ -1,0 +1,309 @@
+//! What handles and driver share: the engine behind one lock, and where its outputs go.
+//!
+//! The lock is there because a call such as `transact` answers at once whether the write stands and shows
+//! in results, from any thread. It is never held over an await; the longest it is held is the evaluation
+//! of the watched queries after a large result.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rustc_hash::FxHashMap;
+use tokio::sync::{Notify, oneshot, watch};
+use tricedb_core::port::{Batch, Frame};
+use tricedb_core::query::Query;
+
+use crate::clock::Clock;
+use crate::engine::{
+    ConnectionStatus, Millis, OnceId, Output, QueryFailure, Queued, SyncEngine, SyncEvent,
+};
+use crate::mailbox::{Keeps, Mailbox, SyncEvents};
+use crate::receipt::{LocalError, Progress, Receipt, SyncedError};
+use crate::watching::{Shown, Subscription};
+
+/// Work for the driver.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Connect,
+    Close,
+    Send(Frame),
+    Persist(Batch),
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) clock: Clock,
+    pub(crate) wake: Notify,
+    pub(crate) status: watch::Sender<ConnectionStatus>,
+    /// Grows with each change of the list of pending transactions.
+    pub(crate) queue: watch::Sender<u64>,
+    /// Set when everything has ended: the storage's failure, if that kept it from closing well.
+    pub(crate) ended: watch::Sender<Option<Result<(), Arc<str>>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    engine: SyncEngine,
+    jobs: VecDeque<Job>,
+    watched: FxHashMap<Arc<str>, Vec<Arc<Mailbox<Shown>>>>,
+    receipts: FxHashMap<u64, watch::Sender<Progress>>,
+    once: FxHashMap<OnceId, oneshot::Sender<Shown>>,
+    listeners: Vec<Weak<Mailbox<SyncEvent>>>,
+    has_ended: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(engine: SyncEngine, clock: Clock) -> Arc<Self> {
+        let status = watch::Sender::new(engine.status());
+        let state = State {
+            engine,
+            jobs: VecDeque::new(),
+            watched: FxHashMap::default(),
+            receipts: FxHashMap::default(),
+            once: FxHashMap::default(),
+            listeners: Vec::new(),
+            has_ended: false,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            clock,
+            wake: Notify::new(),
+            status,
+            queue: watch::Sender::new(0),
+            ended: watch::Sender::new(None),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // After a panic inside, the engine may be half-way; going on is still better than taking the whole
+        // program down with it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Uses the engine, passes its outputs on, and wakes the driver.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut SyncEngine, Millis) -> R) -> R {
+        let result = self.step(act);
+        self.wake.notify_one();
+        result
+    }
+
+    /// Like [`Self::with`], for the driver, which need not be woken.
+    pub(crate) fn step<R>(&self, act: impl FnOnce(&mut SyncEngine, Millis) -> R) -> R {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        let result = act(&mut state.engine, now);
+        self.drain(&mut state, now);
+        result
+    }
+
+    fn drain(&self, state: &mut State, now: Millis) {
+        while let Some(output) = state.engine.poll_output(now) {
+            match output {
+                Output::Connect => state.jobs.push_back(Job::Connect),
+                Output::Close => {
+                    // What was to be sent over the connection has no meaning on the next.
+                    state.jobs.retain(|job| matches!(job, Job::Persist(_) | Job::Close));
+                    state.jobs.push_back(Job::Close);
+                }
+                Output::Send(frame) => state.jobs.push_back(Job::Send(frame)),
+                Output::Persist(batch) => state.jobs.push_back(Job::Persist(batch)),
+                Output::Status(status) => drop(self.status.send_replace(status)),
+                Output::PendingChanged => self.queue.send_modify(|revision| *revision += 1),
+                other => state.deliver(other),
+            }
+        }
+    }
+
+    /// The driver's work, how long until the engine wants to hear of the time, and whether it is closed.
+    pub(crate) fn take_jobs(&self) -> (VecDeque<Job>, Option<std::time::Duration>, bool) {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        self.drain(&mut state, now);
+        let wait = state.engine.next_deadline().map(|deadline| deadline.since(now));
+        (std::mem::take(&mut state.jobs), wait, state.engine.is_closed())
+    }
+
+    pub(crate) fn watch(self: &Arc<Self>, query: &Query) -> Subscription {
+        let mailbox = Mailbox::new(Keeps::Latest);
+        let key = query.canonical();
+        {
+            let mut state = self.lock();
+            let now = self.clock.now();
+            if state.has_ended {
+                mailbox.put(Err(QueryFailure::Closed));
+                mailbox.end();
+            } else {
+                if let Some(latest) = state.engine.shown(&key) {
+                    mailbox.put(Ok(latest));
+                }
+                state.watched.entry(key).or_default().push(mailbox.clone());
+                state.engine.subscribe(now, query);
+                self.drain(&mut state, now);
+            }
+        }
+        self.wake.notify_one();
+        Subscription { query: query.clone(), mailbox, shared: self.clone() }
+    }
+
+    pub(crate) fn unwatch(&self, key: &Arc<str>, mailbox: &Arc<Mailbox<Shown>>) {
+        {
+            let mut state = self.lock();
+            let now = self.clock.now();
+            let Some(mailboxes) = state.watched.get_mut(key) else { return };
+            mailboxes.retain(|other| !Arc::ptr_eq(other, mailbox));
+            if mailboxes.is_empty() {
+                state.watched.remove(key);
+            }
+            state.engine.unsubscribe(now, key);
+            self.drain(&mut state, now);
+        }
+        self.wake.notify_one();
+    }
+
+    /// Queues through `act` and makes the receipt before any output about it is passed on.
+    pub(crate) fn queue<E>(
+        &self,
+        act: impl FnOnce(&mut SyncEngine, Millis) -> Result<Queued, E>,
+    ) -> Result<Receipt, E> {
+        let receipt = {
+            let mut state = self.lock();
+            let now = self.clock.now();
+            let queued = act(&mut state.engine, now);
+            let receipt = queued.map(|Queued { seq, id }| {
+                let (sender, progress) = watch::channel(Progress::default());
+                state.receipts.insert(seq, sender);
+                Receipt { id, progress }
+            });
+            self.drain(&mut state, now);
+            receipt
+        };
+        self.wake.notify_one();
+        receipt
+    }
+
+    pub(crate) fn ask_once(&self, query: &Query) -> Result<oneshot::Receiver<Shown>, QueryFailure> {
+        let receiver = {
+            let mut state = self.lock();
+            let now = self.clock.now();
+            if state.has_ended {
+                return Err(QueryFailure::Closed);
+            }
+            let id = state.engine.query_once(now, query)?;
+            let (sender, receiver) = oneshot::channel();
+            state.once.insert(id, sender);
+            self.drain(&mut state, now);
+            receiver
+        };
+        self.wake.notify_one();
+        Ok(receiver)
+    }
+
+    pub(crate) fn listen(&self) -> SyncEvents {
+        let mailbox = Mailbox::new(Keeps::Queue);
+        let mut state = self.lock();
+        if state.has_ended {
+            mailbox.end();
+        }
+        state.listeners.retain(|listener| listener.strong_count() > 0);
+        state.listeners.push(Arc::downgrade(&mailbox));
+        SyncEvents(mailbox)
+    }
+
+    /// Ends every stream and every waiting.
+    pub(crate) fn end(&self, result: Result<(), Arc<str>>) {
+        {
+            let mut state = self.lock();
+            if state.has_ended {
+                return;
+            }
+            let now = self.clock.now();
+            state.engine.close(now);
+            self.drain(&mut state, now);
+            state.end();
+        }
+        self.status.send_if_modified(|status| {
+            let closes = !status.is_offline();
+            if closes {
+                *status = ConnectionStatus::Closed;
+            }
+            closes
+        });
+        self.ended.send_replace(Some(result));
+    }
+}
+
+impl State {
+    fn deliver(&mut self, output: Output) {
+        match output {
+            Output::Result { query, result } => {
+                for mailbox in self.watched.get(&query).into_iter().flatten() {
+                    mailbox.put(result.clone());
+                }
+            }
+            Output::Answer { id, result } => {
+                if let Some(sender) = self.once.remove(&id) {
+                    // Nobody may be waiting any more.
+                    let _ = sender.send(result);
+                }
+            }
+            Output::Stored { seq, result } => self.progress(seq, |progress| {
+                let failure = |message: String| LocalError::Storage { message: message.into() };
+                progress.local.get_or_insert(result.map_err(failure));
+            }),
+            Output::Settled { seq, outcome } => self.progress(seq, |progress| {
+                progress.synced.get_or_insert(outcome.map_err(|error| {
+                    error.map_or(SyncedError::Cancelled, SyncedError::Rejected)
+                }));
+            }),
+            Output::Event(event) => {
+                self.listeners.retain(|listener| match listener.upgrade() {
+                    Some(mailbox) => {
+                        mailbox.put(event.clone());
+                        true
+                    }
+                    None => false,
+                });
+            }
+            // The rest is the driver's and was taken out before.
+            Output::Connect
+            | Output::Close
+            | Output::Send(_)
+            | Output::Persist(_)
+            | Output::Status(_)
+            | Output::PendingChanged => {}
+        }
+    }
+
+    fn progress(&mut self, seq: u64, change: impl FnOnce(&mut Progress)) {
+        let Some(sender) = self.receipts.get(&seq) else { return };
+        sender.send_modify(change);
+        let settled = {
+            let progress = sender.borrow();
+            progress.local.is_some() && progress.synced.is_some()
+        };
+        if settled {
+            self.receipts.remove(&seq);
+        }
+    }
+
+    fn end(&mut self) {
+        self.has_ended = true;
+        for mailbox in self.watched.drain().flat_map(|(_, mailboxes)| mailboxes) {
+            mailbox.put(Err(QueryFailure::Closed));
+            mailbox.end();
+        }
+        for (_, sender) in self.receipts.drain() {
+            sender.send_modify(|progress| {
+                progress.local.get_or_insert(Err(LocalError::Closed));
+                progress.synced.get_or_insert(Err(SyncedError::Closed));
+            });
+        }
+        for (_, sender) in self.once.drain() {
+            let _ = sender.send(Err(QueryFailure::Closed));
+        }
+        for listener in self.listeners.drain(..).filter_map(|listener| listener.upgrade()) {
+            listener.end();
+        }
+        self.jobs.clear();
+    }
+}
