@@ -7,6 +7,7 @@
 // This program reports on standard output.
 #![allow(clippy::print_stdout)]
 
+mod bench;
 mod compat;
 mod conformance;
 mod console;
@@ -31,6 +32,8 @@ struct Arguments {
 enum Command {
     /// Run every suite, report the time of each, and fail if one failed
     Test(suites::TestArguments),
+    /// Run the benchmarks, each beside its limit
+    Bench(bench::BenchArguments),
     /// Run the official JavaScript clients against a server of this workspace
     Compat(compat::CompatArguments),
     /// Run the conformance vectors against the library
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     }
     let outcome = match Arguments::parse().command {
         Command::Test(arguments) => suites::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments).map_err(Into::into),
         Command::Compat(arguments) => compat::run(&arguments).map_err(Into::into),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::RestartServer(arguments) => {
