@@ -95,10 +95,10 @@ impl Registry {
     /// [`OpenAppError`].
     pub async fn record(&self, id: AppId) -> Result<Arc<AppRecord>, OpenAppError> {
         let slot = self.slots().get(&id).cloned();
-        if let Some(slot) = slot {
-            if let Some(open) = &*slot.lock().await {
-                return Ok(open.record.clone());
-            }
+        if let Some(slot) = slot
+            && let Some(open) = &*slot.lock().await
+        {
+            return Ok(open.record.clone());
         }
         let record = self.store.app(id).await.map_err(unavailable)?;
         record.map(Arc::new).ok_or(OpenAppError::NotFound(id))

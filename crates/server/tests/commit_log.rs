@@ -1,5 +1,7 @@
 //! The contract of commit logs, and what the SQLite one promises beyond it.
 
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The server as its clients see it, over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
 #[expect(unreachable_pub, reason = "seen from this crate only")]
 mod support;
 
@@ -72,9 +74,14 @@ async fn a_write_reaches_every_subscriber_and_the_admin() {
         assert_eq!(refresh["processed-tx-id"], transact_ok["tx-id"]);
         assert!(refresh.to_string().contains("milk"), "{refresh}");
         assert_eq!(todos(&server, &app).await, [json!({"id": id, "title": "milk"})]);
-        server.shutdown().await.unwrap();
-        // An orderly end is told to the clients.
-        assert!(reader.next().await.is_none());
+        drop(writer);
+        // An orderly end is told to the clients, and waits for them to see it.
+        let farewell = async {
+            assert!(reader.next().await.is_none());
+            drop(reader);
+        };
+        let (ended, ()) = tokio::join!(server.shutdown(), farewell);
+        ended.unwrap();
     }
 }
 
@@ -94,6 +101,7 @@ async fn a_restart_keeps_everything() {
     let (mut socket, _) = Socket::init(&server, app.id).await;
     socket.send(resend.clone()).await;
     let first = socket.receive("transact-ok").await;
+    drop(socket);
     server.shutdown().await.unwrap();
 
     let server = start(directory(&dir)).await;
@@ -101,6 +109,7 @@ async fn a_restart_keeps_everything() {
     let (mut socket, _) = Socket::init(&server, app.id).await;
     socket.send(resend).await;
     assert_eq!(socket.receive("transact-ok").await["tx-id"], first["tx-id"]);
+    drop(socket);
     let next = create(&server, &app, "after").await.json()["tx-id"].as_u64().unwrap();
     assert!(positions.iter().all(|position| *position < next));
     let apps = server.list_apps().await.unwrap();
@@ -119,6 +128,9 @@ async fn a_directory_has_one_server_at_a_time() {
     start(directory(&dir)).await.shutdown().await.unwrap();
 }
 
+/// Headers, path, body, and the type of the error.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str, &'a str);
+
 #[tokio::test]
 async fn admin_errors_have_the_shape_that_clients_read() {
     let server = start(Config::default()).await;
@@ -130,7 +142,7 @@ async fn admin_errors_have_the_shape_that_clients_read() {
     let as_admin = [("app-id", id.as_str()), ("authorization", bearer.as_str())];
     let query = r#"{"query":{"todos":{}}}"#;
 
-    let cases: [(&[(&str, &str)], &str, &str, &str); 8] = [
+    let cases: [Case<'_>; 8] = [
         (&[("authorization", &bearer)], "/admin/query", query, "param-missing"),
         (
             &[("app-id", "nonsense"), ("authorization", &bearer)],
@@ -171,6 +183,14 @@ async fn admin_errors_have_the_shape_that_clients_read() {
     let answer = request(addr, "POST /admin/query", &as_user, query).await;
     assert_eq!(error_of(&answer).0, 400);
     let as_guest = [as_admin[0], ("as-guest", "true")];
+    let steps = format!(r#"{{"steps":[["create","todos","{}",{{"title":"x"}}]]}}"#, Uuid::new_v4());
+    assert_eq!(request(addr, "POST /admin/transact", &as_guest, &steps).await.status, 200);
+    // Having the admin's token too raises nobody's rights.
+    let as_guest_with_token = [as_admin[0], as_admin[1], as_guest[1]];
+    let steps =
+        format!(r#"{{"steps":[["create","$users","{}",{{"email":"a@b.c"}}]]}}"#, Uuid::new_v4());
+    let answer = request(addr, "POST /admin/transact", &as_guest_with_token, &steps).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
     assert_eq!(request(addr, "POST /admin/query", &as_guest, query).await.status, 200);
 
     let answer = request(addr, "GET /nowhere", &[], "").await;
@@ -266,6 +286,7 @@ async fn temporary_apps_are_for_developers() {
     let answer = request(addr, &line, &[("authorization", &bearer)], "").await;
     assert_eq!((answer.status, &answer.json()["app"]["id"]), (200, &json!(id)));
     assert!(socket.next().await.is_none());
+    drop(socket);
     let answer = request(addr, &line, &[("authorization", &bearer)], "").await;
     assert_eq!(error_of(&answer), (400, "record-not-found".to_owned()));
     assert_eq!(server.list_apps().await.unwrap().len(), 1);
@@ -297,6 +318,7 @@ async fn idle_apps_leave_memory_and_come_back() {
     assert_eq!(server.registry().report().len(), 1);
     socket.send(json!({"op": "add-query", "q": {"todos": {}}, "client-event-id": "q"})).await;
     socket.receive("add-query-ok").await;
+    drop(socket);
     server.shutdown().await.unwrap();
 }
 
@@ -359,6 +381,7 @@ async fn a_damaged_app_does_not_hurt_the_others() {
     socket.send(json!({"op": "init", "app-id": bad.id})).await;
     let refused = socket.next().await.unwrap();
     assert_eq!((&refused["op"], &refused["status"]), (&json!("error"), &json!(500)));
+    drop(socket);
     server.shutdown().await.unwrap();
 }
 

@@ -160,13 +160,13 @@ fn key(id: AppId) -> Vec<u8> {
 }
 
 fn record(row: &SqliteRow) -> sqlx::Result<AppRecord> {
-    let decode = |error| sqlx::Error::Decode(Box::new(error));
+    let decode = |error: uuid::Error| sqlx::Error::Decode(Box::new(error));
     let id: Vec<u8> = row.try_get("id")?;
     let hash: Vec<u8> = row.try_get("token_hash")?;
     let hash = <[u8; 32]>::try_from(hash)
         .map_err(|_| sqlx::Error::Decode("a token hash is not 32 bytes long".into()))?;
     Ok(AppRecord {
-        id: AppId::new(Uuid::from_slice(&id).map_err(|error| decode(error))?),
+        id: AppId::new(Uuid::from_slice(&id).map_err(decode)?),
         title: row.try_get("title")?,
         created_at: row.try_get("created_at")?,
         expires_at: row.try_get("expires_at")?,

@@ -28,15 +28,27 @@ impl AppState {
         missing: MissingAttrs,
         now: i64,
     ) {
+        self.transact_by_names(ticket, steps, missing, Actor::Admin, now);
+    }
+
+    /// As [`Self::admin_transact`], on somebody's behalf.
+    pub fn transact_by_names(
+        &mut self,
+        ticket: Ticket,
+        steps: &Json,
+        missing: MissingAttrs,
+        actor: Actor,
+        now: i64,
+    ) {
         let answer = self
-            .expand_admin_steps(steps, missing, now)
-            .and_then(|steps| self.run_admin_steps(&steps, now));
+            .expand_admin_steps(steps, missing, actor, now)
+            .and_then(|steps| self.run_steps(&steps, actor, now));
         self.answer(ticket, answer);
     }
 
     /// Runs tx-steps with the admin's rights.
     pub fn admin_steps(&mut self, ticket: Ticket, steps: &[TxStep], now: i64) {
-        let answer = self.run_admin_steps(steps, now);
+        let answer = self.run_steps(steps, Actor::Admin, now);
         self.answer(ticket, answer);
     }
 
@@ -45,7 +57,7 @@ impl AppState {
         let (catalog, ids) = self.catalog_and_ids();
         let answer = match schema.to_attr_steps(catalog, ids) {
             Ok(steps) if steps.is_empty() => Ok(Answer::Committed(self.position)),
-            Ok(steps) => self.run_admin_steps(&steps, now),
+            Ok(steps) => self.run_steps(&steps, Actor::Admin, now),
             Err(error) => {
                 Err(ErrorBody::bad_request(error.kind().type_name(), error.message(), error.hint()))
             }
@@ -63,8 +75,8 @@ impl AppState {
         self.emit(Output::Answer { ticket, answer }, Remedy::FailTicket(ticket));
     }
 
-    fn run_admin_steps(&mut self, steps: &[TxStep], now: i64) -> Result<Answer, ErrorBody> {
-        let commit = self.execute(steps, Actor::Admin, now).map_err(|e| tx_refused(&e))?;
+    fn run_steps(&mut self, steps: &[TxStep], actor: Actor, now: i64) -> Result<Answer, ErrorBody> {
+        let commit = self.execute(steps, actor, now).map_err(|e| tx_refused(&e))?;
         Ok(Answer::Committed(self.commit(commit, None, now)))
     }
 
@@ -72,6 +84,7 @@ impl AppState {
         &mut self,
         steps: &Json,
         missing: MissingAttrs,
+        actor: Actor,
         now: i64,
     ) -> Result<Vec<TxStep>, ErrorBody> {
         let count_max = self.limits.steps_per_transaction_max;
@@ -85,9 +98,7 @@ impl AppState {
         // catalog as it will be, then all steps run together.
         let ahead = match attr_steps.is_empty() {
             true => None,
-            false => {
-                Some(self.execute(&attr_steps, Actor::Admin, now).map_err(|e| tx_refused(&e))?)
-            }
+            false => Some(self.execute(&attr_steps, actor, now).map_err(|e| tx_refused(&e))?),
         };
         let (catalog, ids) = self.catalog_and_ids();
         let expanded = expand(&operations, catalog, &|_, _| false, missing, ids);

@@ -10,7 +10,7 @@ use tricedb_core::attr::Attr;
 use tricedb_core::id::{AppId, TxId};
 use tricedb_core::query::Inference;
 use tricedb_core::schema::Schema;
-use tricedb_core::tx::{MissingAttrs, TxStep};
+use tricedb_core::tx::{Actor, MissingAttrs, TxStep};
 use tricedb_protocol::{ClientMessage, ErrorBody};
 
 use super::frames::Frame;
@@ -44,7 +44,7 @@ pub(super) enum Input {
 /// A call of the admin API.
 pub(super) enum Call {
     Query { query: Json, inference: Inference },
-    Transact { steps: Json, missing: MissingAttrs },
+    Transact { steps: Json, missing: MissingAttrs, actor: Actor },
     Steps(Vec<TxStep>),
     Schema(Schema),
     Attrs,
@@ -204,7 +204,19 @@ impl AppHandle {
         steps: Json,
         missing: MissingAttrs,
     ) -> Result<TxId, AppError> {
-        self.commit(Call::Transact { steps, missing }).await
+        self.commit(Call::Transact { steps, missing, actor: Actor::Admin }).await
+    }
+
+    /// As [`Self::admin_transact`], with the rights of a client whom nobody knows.
+    ///
+    /// # Errors
+    /// As [`Self::admin_transact`].
+    pub async fn guest_transact(
+        &self,
+        steps: Json,
+        missing: MissingAttrs,
+    ) -> Result<TxId, AppError> {
+        self.commit(Call::Transact { steps, missing, actor: Actor::Client }).await
     }
 
     /// Runs tx-steps with the admin's rights as one transaction; durable when it returns.

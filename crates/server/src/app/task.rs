@@ -213,8 +213,8 @@ impl AppTask {
         let now = now_ms();
         match call {
             Call::Query { query, inference } => self.state.admin_query(ticket, &query, inference),
-            Call::Transact { steps, missing } => {
-                self.state.admin_transact(ticket, &steps, missing, now);
+            Call::Transact { steps, missing, actor } => {
+                self.state.transact_by_names(ticket, &steps, missing, actor, now);
             }
             Call::Steps(steps) => self.state.admin_steps(ticket, &steps, now),
             Call::Schema(schema) => self.state.push_schema(ticket, &schema, now),

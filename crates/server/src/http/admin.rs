@@ -67,12 +67,11 @@ pub(super) async fn transact(
         true => MissingAttrs::Refuse,
         false => MissingAttrs::Create,
     };
-    if caller == Caller::Guest {
-        let message = "Transactions as a guest are not supported by this server yet.";
-        return Err(ErrorBody::invalid("headers", message, Json::Null).into());
-    }
     let handle = site.registry.open(app).await?;
-    let position = handle.admin_transact(steps, missing).await?;
+    let position = match caller {
+        Caller::Admin => handle.admin_transact(steps, missing).await?,
+        Caller::Guest => handle.guest_transact(steps, missing).await?,
+    };
     Ok(answer(json!({ "tx-id": position })).await)
 }
 

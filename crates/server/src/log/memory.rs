@@ -76,10 +76,10 @@ impl CommitLog for MemoryLog {
                     (Some(event), Outcome::Rejected(error.clone()), *at)
                 }
             };
-            if let Some(event) = named {
-                if !held.outcomes.iter().any(|known| known.event == *event) {
-                    held.outcomes.push(LoggedOutcome { event: event.clone(), outcome, at });
-                }
+            if let Some(event) = named
+                && !held.outcomes.iter().any(|known| known.event == *event)
+            {
+                held.outcomes.push(LoggedOutcome { event: event.clone(), outcome, at });
             }
         }
         Ok(())
