@@ -48,18 +48,19 @@ where
             Event::Outgoing(None) => Next::Close(CloseCode::GoingAway),
             Event::Incoming(received) => peer.receive(&mut socket, received).await,
             Event::Beat => {
-                let next = peer.beat(&mut socket).await;
+                let next = Box::pin(peer.beat(&mut socket)).await;
                 beat.as_mut().reset(began + peer.heartbeat.next_beat());
                 next
             }
         };
         match next {
-            Next::GoOn if socket.has_grown() => socket = socket.shrink().await,
+            // What is rare is boxed: an idle connection's memory is mostly this future.
+            Next::GoOn if socket.has_grown() => socket = Box::pin(socket.shrink()).await,
             Next::GoOn => {}
             Next::Close(code) => {
                 // The app forgets the session before the farewell.
                 drop(peer);
-                return socket.close(code).await;
+                return Box::pin(socket.close(code)).await;
             }
             Next::Drop => return,
         }
@@ -180,7 +181,7 @@ impl Peer {
                     original_event: serde_json::json!({}),
                     trace_id: None,
                 };
-                self.answer(socket, error_frame(&answer)).await
+                Box::pin(self.answer(socket, error_frame(&answer))).await
             }
             // Pongs that answer pings are written by the codec with the next flush.
             Received::Alive => {
@@ -204,14 +205,16 @@ impl Peer {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         match self.opening.receive(text) {
-            Step::Reply(frame) => self.answer(socket, frame).await,
-            Step::Open(init) => match self.open(&init).await {
+            Step::Reply(frame) => Box::pin(self.answer(socket, frame)).await,
+            Step::Open(init) => match Box::pin(self.open(&init)).await {
                 Ok(session) => {
                     self.session = Some(session);
                     self.opening.opened();
                     Next::GoOn
                 }
-                Err(body) => self.answer(socket, error_frame(&refuse_init(&init, body))).await,
+                Err(body) => {
+                    Box::pin(self.answer(socket, error_frame(&refuse_init(&init, body)))).await
+                }
             },
             Step::Forward(message) => match &self.session {
                 Some(session) => match session.send(message, text.len()).await {
