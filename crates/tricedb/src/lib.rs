@@ -1,1 +1,61 @@
-//! (under construction)
+//! A local-first, real-time database for Rust programs.
+//!
+//! A [`Client`] is a database inside the program. Writes apply at once, survive restarts in an SQLite
+//! file, queue while offline, and sync over one WebSocket with a TriceDB server (`tricedb serve`) or any
+//! other that speaks InstantDB's protocol. Queries are live.
+//!
+//! ```
+//! use serde_json::json;
+//! use tricedb::{Client, field, query, tx};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let db = Client::builder("8a4f2f5c-7d0e-4a4b-9a5e-0f6a5f0c2b11")
+//!     .url("ws://127.0.0.1:8888")
+//!     .in_memory() // or .path("todos.db")
+//!     # .sync_enabled(false)
+//!     .open()
+//!     .await?; // works offline, too
+//!
+//! let mut open = db.subscribe(query("todos").filter(field("done").eq(false)))?;
+//! let todo = db.id();
+//! let receipt = db.transact(tx("todos", todo).create(json!({"title": "Buy milk", "done": false})))?;
+//! receipt.local().await?; // durable on this machine; `synced()` waits for the server
+//!
+//! let result = open.wait_for(|result| !result.rows("todos").is_empty()).await.ok_or("closed")?;
+//! assert_eq!(result.data()["todos"][0]["title"], "Buy milk");
+//! db.close().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Read [`Client`] first, then [`Builder`] for how to open one, and [`SyncControl`] for the connection, its events
+//! and the queue. A program that brings its own storage or transport implements a trait of [`port`].
+
+mod builder;
+mod client;
+mod config;
+mod into_query;
+mod into_transaction;
+mod logging;
+mod sync;
+
+pub use builder::{Builder, OpenError};
+pub use client::Client;
+pub use config::Config;
+pub use into_query::IntoQuery;
+pub use into_transaction::IntoTransaction;
+pub use sync::SyncControl;
+
+pub use tricedb_core::id::{AppId, EntityId, EventId, TxId};
+/// The traits that a program implements to bring its own storage or transport, and their row types.
+pub use tricedb_core::port;
+pub use tricedb_core::query::{Filter, Path, Query, QueryBuilder, QueryError, all, any, field, query};
+pub use tricedb_core::tx::{
+    EntityKey, Operation, TxBuilder, TxError, UpdateMode, lookup, parse_operations, tx,
+};
+pub use tricedb_core::value::Value;
+pub use tricedb_store::SqliteStorage;
+pub use tricedb_sync::{
+    CloseError, ConnectionStatus, Coverage, LocalError, PendingList, PendingState, PendingTransaction,
+    QueryFailure, QueryResultSnapshot, QueueError, Receipt, RestoreError, RetryError, ServerError, Shown,
+    Subscription, SyncEvent, SyncEvents, SyncedError, TransactError, UrlError, WebSocketTransport,
+};
