@@ -14,6 +14,7 @@ mod live;
 mod outcomes;
 mod pipeline;
 mod refresh;
+mod refusal;
 mod sessions;
 mod state;
 mod task;

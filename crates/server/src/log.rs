@@ -98,6 +98,8 @@ pub struct LoadedLog {
     pub last_at: i64,
     /// The outcomes within the retention time, oldest first.
     pub outcomes: Vec<LoggedOutcome>,
+    /// Number of commits after the snapshot: how far behind it is.
+    pub commits_after_snapshot: usize,
 }
 
 /// The facts and attributes of an app at one position, ready to be written as a snapshot.

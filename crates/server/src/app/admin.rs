@@ -7,8 +7,8 @@ use tricedb_core::tx::{Actor, AdminSteps, MissingAttrs, TxStep, expand, parse_op
 use tricedb_protocol::ErrorBody;
 
 use super::held::Remedy;
-use super::live::query_refused;
-use super::state::{Answer, AppState, Output, Ticket, tx_refused};
+use super::refusal::{query_refused, too_many_steps, tx_refused};
+use super::state::{Answer, AppState, Output, Ticket};
 
 impl AppState {
     /// Answers an InstaQL query with its object form.
@@ -89,8 +89,7 @@ impl AppState {
     ) -> Result<Vec<TxStep>, ErrorBody> {
         let count_max = self.limits.steps_per_transaction_max;
         if steps.as_array().is_some_and(|steps| steps.len() > count_max) {
-            let message = format!("A transaction may have at most {count_max} steps.");
-            return Err(ErrorBody::invalid("steps", &message, Json::Null));
+            return Err(too_many_steps("steps", count_max));
         }
         let AdminSteps { attr_steps, operations } =
             parse_operations(steps).map_err(|e| tx_refused(&e))?;

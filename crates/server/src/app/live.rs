@@ -13,6 +13,7 @@ use tricedb_core::tx::Commit;
 use tricedb_protocol::{ErrorBody, ReturnType};
 
 use super::fragment::{Fragment, FragmentDigest};
+use super::refusal::query_refused;
 use super::sessions::SessionKey;
 
 /// With whose rights a query is evaluated. Permission rules will add users here.
@@ -370,9 +371,4 @@ impl LiveQuery {
             }
         })
     }
-}
-
-/// A query's refusal as an answer.
-pub(super) fn query_refused(error: &QueryError) -> ErrorBody {
-    ErrorBody::bad_request(error.kind(), error.message(), error.hint().clone())
 }

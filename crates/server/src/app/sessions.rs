@@ -13,7 +13,8 @@ use tricedb_protocol::{
 
 use super::frames::{self, Frame};
 use super::held::Remedy;
-use super::live::{LiveId, Rights, query_refused};
+use super::live::{LiveId, Rights};
+use super::refusal::query_refused;
 use super::state::AppState;
 use crate::log::{EventKey, Outcome};
 

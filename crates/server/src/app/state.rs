@@ -18,6 +18,7 @@ use super::limits::AppLimits;
 use super::live::LiveQueries;
 use super::outcomes::{self, Outcomes};
 use super::pipeline::{Durability, Pipeline};
+use super::refusal::{too_many_steps, tx_refused};
 use super::sessions::{SessionKey, SessionState};
 use crate::log::{EventKey, LoadedLog, LogEntry, Outcome, SnapshotImage};
 
@@ -130,7 +131,13 @@ impl AppState {
         ids: Box<dyn IdSource + Send>,
         now: i64,
     ) -> Self {
-        let LoadedLog { mut index, position: log_position, last_at, outcomes } = loaded;
+        let LoadedLog {
+            mut index,
+            position: log_position,
+            last_at,
+            outcomes,
+            commits_after_snapshot,
+        } = loaded;
         for attr in schema::system_attrs() {
             if index.catalog().get(attr.id).is_none() {
                 index.put_attr(attr);
@@ -155,7 +162,8 @@ impl AppState {
             sessions: HashMap::default(),
             last_session: 0,
             catching_up: Vec::new(),
-            changes_since_snapshot: 0,
+            // A commit holds a change at least: what was replayed need not be replayed for ever.
+            changes_since_snapshot: commits_after_snapshot,
         }
     }
 
@@ -304,7 +312,7 @@ impl AppState {
     ) -> Outcome {
         let count_max = self.limits.steps_per_transaction_max;
         let result = match steps.as_array() {
-            Some(steps) if steps.len() > count_max => Err(too_many_steps(count_max)),
+            Some(steps) if steps.len() > count_max => Err(too_many_steps("tx-steps", count_max)),
             _ => parse_steps(steps)
                 .and_then(|steps| self.execute(&steps, Actor::Client, now))
                 .map_err(|error| tx_refused(&error)),
@@ -366,21 +374,6 @@ impl AppState {
 /// Below 2^53 until the year 2242.
 fn first_position(now: i64) -> TxId {
     TxId(u64::try_from(now / 1_000).unwrap_or(0).max(1) << 20)
-}
-
-fn too_many_steps(count_max: usize) -> ErrorBody {
-    let message = format!("A transaction may have at most {count_max} steps.");
-    ErrorBody::invalid("tx-steps", &message, Json::Null)
-}
-
-/// A transaction's refusal as an answer.
-pub(super) fn tx_refused(error: &TxError) -> ErrorBody {
-    ErrorBody {
-        status: error.status(),
-        kind: Some(error.kind().type_name().to_owned()),
-        message: error.message().to_owned(),
-        hint: error.hint().clone(),
-    }
 }
 
 /// The attribute list as sessions get it.

@@ -98,6 +98,7 @@ impl CommitLog for MemoryLog {
             position: held.position(),
             last_at: held.last_at,
             outcomes: held.outcomes.clone(),
+            commits_after_snapshot: held.tail.len(),
         })
     }
 

@@ -203,6 +203,16 @@ fn outcomes_and_positions_survive_a_restart() {
 }
 
 #[test]
+fn what_was_replayed_at_the_start_is_in_the_last_snapshot() {
+    let loaded = LoadedLog { position: TxId(9), commits_after_snapshot: 1, ..LoadedLog::default() };
+    let mut app = Harness::with(AppLimits::default(), loaded, false);
+    assert_eq!(app.state.final_snapshot().map(|(position, _)| position), Some(TxId(9)));
+    let loaded = LoadedLog { position: TxId(9), ..LoadedLog::default() };
+    let mut app = Harness::with(AppLimits::default(), loaded, false);
+    assert!(app.state.final_snapshot().is_none());
+}
+
+#[test]
 fn time_does_not_go_back() {
     let mut app = Harness::logged();
     app.seed(&todos());

@@ -171,6 +171,7 @@ impl Reader<'_> {
             }
             loaded.position = here;
             loaded.last_at = at;
+            loaded.commits_after_snapshot += 1;
             let changes = row.try_get(4).map_err(wrap)?;
             if parts.send(Part::Commit(here, changes)).await.is_err() {
                 break;
