@@ -207,6 +207,7 @@ impl SyncEngine {
         let is_asked = subscription.asked.is_some() || subscription.is_fresh;
         subscription.disconnected();
         subscription.view = None;
+        subscription.premature = None;
         subscription.latest = None;
         let q = subscription.query.json().clone();
         if subscription.is_loaded {
@@ -331,6 +332,9 @@ impl SyncEngine {
         self.ledger.query(key.into(), now);
         let Some(subscription) = self.queries.get_mut(key) else { return };
         subscription.accept(facts, triples, position, extra);
+        let catalog = self.names.blank().catalog();
+        let is_premature = triples.iter().any(|triple| catalog.get(triple.attr).is_none());
+        subscription.premature = is_premature.then(|| triples.to_vec());
         if subscription.view.is_none() {
             let mut index = self.names.blank().clone();
             for triple in triples {
@@ -339,6 +343,18 @@ impl SyncEngine {
             subscription.view = Some(View::new(index));
         }
         self.is_unsettled = true;
+    }
+
+    /// Takes results again that spoke of attributes which are known only now: a server may tell these
+    /// apart from the result, and later.
+    pub(super) fn accept_premature(&mut self, now: Millis) {
+        for key in self.active() {
+            let Some(subscription) = self.queries.get_mut(&key) else { continue };
+            if let Some(triples) = subscription.premature.take() {
+                let (position, extra) = (subscription.position, subscription.extra.clone());
+                self.accept_result(now, &key, &triples, position, extra);
+            }
+        }
     }
 
     pub(super) fn query_exists(&mut self, _now: Millis, key: &str) {

@@ -173,6 +173,7 @@ impl SyncEngine {
         let removed = !before.iter().all(kept);
         self.names = super::names::Names::new(attrs);
         self.replace_attrs(removed);
+        self.accept_premature(now);
         self.expand_pending(now);
         self.ledger.attrs(now);
     }

@@ -43,6 +43,8 @@ pub(crate) struct Subscription {
     pub(crate) position: TxId,
     /// What else came with it.
     pub(crate) extra: Extra,
+    /// The last result, if it spoke of attributes that the server had not named yet.
+    pub(crate) premature: Option<Vec<Triple>>,
     /// Whether the server ever gave a result.
     pub(crate) is_loaded: bool,
 
@@ -105,6 +107,7 @@ impl Subscription {
             held: FactSet::default(),
             position: TxId(0),
             extra: Extra::default(),
+            premature: None,
             is_loaded: false,
             asked: None,
             is_fresh: false,

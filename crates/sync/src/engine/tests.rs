@@ -636,6 +636,21 @@ fn an_older_result_does_not_replace_a_newer_one_within_a_session() {
 }
 
 #[test]
+fn a_result_that_comes_before_its_attributes_is_not_lost() {
+    let (_, _, transact) = one_sent();
+    let mut client = Client::new(5);
+    client.open_session();
+    let key = client.subscribe(q());
+    let triples = triples_of(&transact, 1_700_000_000_500);
+    client.say(&json!({"op": "add-query-ok", "q": q(), "result": result(&triples), "processed-tx-id": 101}));
+    assert_eq!(client.titles(&key), Vec::<String>::new());
+    let mut attrs = json!(client.engine.names.server()).as_array().unwrap().clone();
+    attrs.extend(attrs_of(&transact));
+    client.say(&json!({"op": "refresh-ok", "processed-tx-id": 101, "attrs": attrs, "computations": []}));
+    assert_eq!(client.titles(&key), ["one"]);
+}
+
+#[test]
 fn a_storage_failure_is_told_and_tried_again() {
     let mut client = Client::new(1);
     client.lose();
@@ -693,6 +708,7 @@ fn two_lists_of_one_kind_both_show_a_change_at_once() {
     let mut server = server::Server::new();
     let mut link = simulation::Line::new(Client::new(1), 0);
     link.connect(&mut server);
+    link.exchange(&mut server);
     let open = link.client.subscribe(json!({"todos": {"$": {"where": {"done": false}}}}));
     let done = link.client.subscribe(json!({"todos": {"$": {"where": {"done": true}}}}));
     link.client.transact(todo(1, "one"));

@@ -35,7 +35,6 @@ impl Line {
         server.sessions.insert(self.id, Session::default());
         self.connected = true;
         self.client.handle(Input::Connected);
-        self.exchange(server);
     }
 
     fn cut(&mut self, server: &mut Server) {
@@ -53,6 +52,9 @@ impl Line {
 
     /// Lets time pass; the client may give the connection up, or ask for one.
     fn pass(&mut self, ms: i64, server: &mut Server) {
+        if !self.connected && self.client.connects > self.asked {
+            self.connect(server);
+        }
         let closes = self.client.closes;
         self.client.pass(ms);
         if self.client.closes > closes {
@@ -171,7 +173,8 @@ fn run(seed: u64, server_forgets: bool) {
             }
             3..=6 => write(line, &mut random, &mut created[at]),
             7 | 8 => {
-                line.pass(20_000, &mut server);
+                let ms = 1 + random.below(20_000) as i64;
+                line.pass(ms, &mut server);
             }
             9..=13 if line.connected => line.upload_one(&mut server),
             _ if line.connected => line.download_one(&mut server),
@@ -216,7 +219,8 @@ fn run(seed: u64, server_forgets: bool) {
             .into_iter()
             .filter(|p| p.state != PendingState::Rejected)
             .collect();
-        assert!(open.is_empty(), "seed {seed}: {open:?}");
+        let state = (line.client.engine.status(), &line.client.events);
+        assert!(open.is_empty(), "seed {seed}, {state:?}: {open:?}");
         for (key, q) in keys.iter().zip(queries()) {
             assert_eq!(line.client.shows(key), server.shows(&q), "seed {seed}, {key}");
             assert!(line.client.engine.shown(key).unwrap().position() <= server.position());
@@ -239,14 +243,14 @@ fn run(seed: u64, server_forgets: bool) {
 
 #[test]
 fn clients_converge_whatever_breaks() {
-    for seed in 0..60 {
+    for seed in 0..12 {
         run(seed, false);
     }
 }
 
 #[test]
 fn clients_converge_with_a_server_that_runs_resent_transactions_again() {
-    for seed in 1_000..1_020 {
+    for seed in 1_000..1_006 {
         run(seed, true);
     }
 }
