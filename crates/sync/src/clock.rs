@@ -12,7 +12,10 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "the one place where the engine's time comes from")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the engine's time comes from"
+    )]
     pub(crate) fn start() -> Self {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let started_at = Millis(0).plus(since_1970);

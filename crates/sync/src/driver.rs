@@ -168,9 +168,15 @@ type Sent = (Box<dyn Connection>, Result<(), TransportError>);
 enum Wire {
     None,
     Connecting(Boxed<Opened>),
-    Open { connection: Box<dyn Connection>, queued: VecDeque<Frame> },
+    Open {
+        connection: Box<dyn Connection>,
+        queued: VecDeque<Frame>,
+    },
     /// Sending goes on whatever else happens meanwhile.
-    Sending { under_way: Boxed<Sent>, queued: VecDeque<Frame> },
+    Sending {
+        under_way: Boxed<Sent>,
+        queued: VecDeque<Frame>,
+    },
 }
 
 impl Wire {

@@ -173,7 +173,9 @@ pub enum Output {
 #[non_exhaustive]
 pub enum RestoreError {
     /// It belongs to another app.
-    #[error("the local database belongs to app {found}, not to {wanted}; give each app a file of its own")]
+    #[error(
+        "the local database belongs to app {found}, not to {wanted}; give each app a file of its own"
+    )]
     OtherApp {
         /// The app of the storage.
         found: String,
@@ -380,13 +382,8 @@ impl SyncEngine {
     pub fn poll_output(&mut self, now: Millis) -> Option<Output> {
         if self.outputs.is_empty() {
             self.settle(now);
-            let batch = self.ledger.batch(
-                now,
-                self.is_closing,
-                &self.outbox,
-                &self.queries,
-                &self.names,
-            );
+            let batch =
+                self.ledger.batch(now, self.is_closing, &self.outbox, &self.queries, &self.names);
             self.outputs.extend(batch.map(Output::Persist));
         }
         self.outputs.pop_front()

@@ -8,8 +8,8 @@ use tricedb_core::query::{Query, QueryError};
 use tricedb_core::tx::Operation;
 
 use crate::engine::{
-    ConnectionStatus, PendingTransaction, QueryFailure, QueryResultSnapshot, QueueError, RetryError,
-    TransactError,
+    ConnectionStatus, PendingTransaction, QueryFailure, QueryResultSnapshot, QueueError,
+    RetryError, TransactError,
 };
 use crate::mailbox::SyncEvents;
 use crate::receipt::Receipt;
@@ -72,7 +72,10 @@ impl SyncHandle {
     ///
     /// # Errors
     /// [`QueryFailure`]: when offline at once, else within half a minute.
-    pub async fn query_once(&self, query: &Query) -> Result<Arc<QueryResultSnapshot>, QueryFailure> {
+    pub async fn query_once(
+        &self,
+        query: &Query,
+    ) -> Result<Arc<QueryResultSnapshot>, QueryFailure> {
         let answer = self.shared().ask_once(query)?;
         answer.await.unwrap_or(Err(QueryFailure::Closed))
     }

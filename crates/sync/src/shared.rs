@@ -250,11 +250,13 @@ impl State {
                 let failure = |message: String| LocalError::Storage { message: message.into() };
                 progress.local.get_or_insert(result.map_err(failure));
             }),
-            Output::Settled { seq, outcome } => self.progress(seq, |progress| {
-                progress.synced.get_or_insert(outcome.map_err(|error| {
-                    error.map_or(SyncedError::Cancelled, SyncedError::Rejected)
-                }));
-            }),
+            Output::Settled { seq, outcome } => {
+                self.progress(seq, |progress| {
+                    progress.synced.get_or_insert(outcome.map_err(|error| {
+                        error.map_or(SyncedError::Cancelled, SyncedError::Rejected)
+                    }));
+                })
+            }
             Output::Event(event) => {
                 self.listeners.retain(|listener| match listener.upgrade() {
                     Some(mailbox) => {

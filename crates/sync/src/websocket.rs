@@ -94,7 +94,10 @@ impl WebSocketTransport {
         &self.url
     }
 
-    fn unreachable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TransportError {
+    fn unreachable(
+        &self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> TransportError {
         TransportError::Unreachable { target: self.url.clone(), source: source.into() }
     }
 }
@@ -247,7 +250,10 @@ mod tests {
         assert_eq!(url("ws://localhost:8888").unwrap(), expected);
         assert_eq!(url("ws://localhost:8888/").unwrap(), expected);
         assert_eq!(url("ws://localhost:8888/runtime/session").unwrap(), expected);
-        assert_eq!(url("ws://[::1]:9/x?y=1").unwrap().0, format!("ws://[::1]:9/x?y=1&app_id={app}"));
+        assert_eq!(
+            url("ws://[::1]:9/x?y=1").unwrap().0,
+            format!("ws://[::1]:9/x?y=1&app_id={app}")
+        );
         assert_eq!(url("ws://[::1]:9/x").unwrap().1, "::1");
         for wrong in ["", "http://localhost", "wss://x.y", "ws://", "localhost:8888"] {
             assert!(url(wrong).is_err(), "{wrong}");

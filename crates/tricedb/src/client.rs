@@ -119,7 +119,10 @@ impl Client {
     ///
     /// # Errors
     /// A malformed query.
-    pub fn query_local(&self, query: impl IntoQuery) -> Result<Arc<QueryResultSnapshot>, QueryError> {
+    pub fn query_local(
+        &self,
+        query: impl IntoQuery,
+    ) -> Result<Arc<QueryResultSnapshot>, QueryError> {
         self.handle.query_local(&query.into_query()?)
     }
 

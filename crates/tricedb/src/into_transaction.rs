@@ -59,7 +59,11 @@ impl<const N: usize> IntoTransaction for [Operation; N] {
 impl IntoTransaction for &Json {
     fn into_transaction(self) -> Result<Vec<Operation>, TransactError> {
         let alone = self.get(0).is_some_and(Json::is_string);
-        let steps = if alone { parse_operations(&Json::from(vec![self.clone()])) } else { parse_operations(self) };
+        let steps = if alone {
+            parse_operations(&Json::from(vec![self.clone()]))
+        } else {
+            parse_operations(self)
+        };
         let steps = steps?;
         if !steps.attr_steps.is_empty() {
             let reason = "attributes are made by writing them, or by an admin".to_owned();

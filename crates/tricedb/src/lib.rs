@@ -48,14 +48,17 @@ pub use sync::SyncControl;
 pub use tricedb_core::id::{AppId, EntityId, EventId, TxId};
 /// The traits that a program implements to bring its own storage or transport, and their row types.
 pub use tricedb_core::port;
-pub use tricedb_core::query::{Filter, Path, Query, QueryBuilder, QueryError, all, any, field, query};
+pub use tricedb_core::query::{
+    Filter, Path, Query, QueryBuilder, QueryError, all, any, field, query,
+};
 pub use tricedb_core::tx::{
     EntityKey, Operation, TxBuilder, TxError, UpdateMode, lookup, parse_operations, tx,
 };
 pub use tricedb_core::value::Value;
 pub use tricedb_store::SqliteStorage;
 pub use tricedb_sync::{
-    CloseError, ConnectionStatus, Coverage, LocalError, PendingList, PendingState, PendingTransaction,
-    QueryFailure, QueryResultSnapshot, QueueError, Receipt, RestoreError, RetryError, ServerError, Shown,
-    Subscription, SyncEvent, SyncEvents, SyncedError, TransactError, UrlError, WebSocketTransport,
+    CloseError, ConnectionStatus, Coverage, LocalError, PendingList, PendingState,
+    PendingTransaction, QueryFailure, QueryResultSnapshot, QueueError, Receipt, RestoreError,
+    RetryError, ServerError, Shown, Subscription, SyncEvent, SyncEvents, SyncedError,
+    TransactError, UrlError, WebSocketTransport,
 };

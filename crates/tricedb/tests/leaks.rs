@@ -20,11 +20,8 @@ fn main() {
         return;
     }
     // The server has a runtime of its own, so that the clients' tasks can be counted.
-    let server_runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let server_runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (server, app) = server_runtime.block_on(async {
         let server = Server::builder(Config::default()).start().await.unwrap();
         let app = server.create_app("Test", None, None).await.unwrap().id;

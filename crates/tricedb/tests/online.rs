@@ -128,12 +128,10 @@ async fn a_rejected_write_is_taken_back_with_the_reason() {
     let mut seen = two.subscribe(query("users").filter(field("name").eq("Bob"))).unwrap();
     let bob = two.id();
     // The first client's user is not known here, so that only the server can tell.
-    let refused = two
-        .transact(tx("users", bob).create(json!({"email": "a@x", "name": "Bob"})))
-        .unwrap();
-    let stands = two
-        .transact(tx("users", two.id()).create(json!({"email": "b@x", "name": "Bob"})))
-        .unwrap();
+    let refused =
+        two.transact(tx("users", bob).create(json!({"email": "a@x", "name": "Bob"}))).unwrap();
+    let stands =
+        two.transact(tx("users", two.id()).create(json!({"email": "b@x", "name": "Bob"}))).unwrap();
     let error = soon("an answer", refused.synced()).await.unwrap_err();
     let SyncedError::Rejected(error) = error else { panic!("{error:?}") };
     assert_eq!(error.kind, "record-not-unique");

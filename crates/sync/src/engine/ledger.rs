@@ -116,7 +116,8 @@ impl Ledger {
             return None;
         }
         let urgent = self.dirty.outbox.values().any(|at_once| *at_once);
-        let due = if urgent { Some(Millis(0)) } else { self.gathering_since.map(|t| t.plus(GATHER)) };
+        let due =
+            if urgent { Some(Millis(0)) } else { self.gathering_since.map(|t| t.plus(GATHER)) };
         due.map(|due| due.max(self.not_before.unwrap_or_default()))
     }
 
@@ -138,8 +139,13 @@ impl Ledger {
             return None;
         }
         let gathered = all || self.gathering_since.is_some_and(|t| now >= t.plus(GATHER));
-        let urgent: Vec<u64> =
-            self.dirty.outbox.iter().filter(|(_, at_once)| **at_once).map(|(seq, _)| *seq).collect();
+        let urgent: Vec<u64> = self
+            .dirty
+            .outbox
+            .iter()
+            .filter(|(_, at_once)| **at_once)
+            .map(|(seq, _)| *seq)
+            .collect();
         let (mut batch, mut flight) = (Batch::default(), Flight::default());
         if gathered {
             self.gathering_since = None;

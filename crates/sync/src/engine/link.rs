@@ -49,12 +49,7 @@ pub(crate) enum LinkDue {
 
 impl Link {
     pub(crate) const fn new(is_enabled: bool, min: Duration, max: Duration) -> Self {
-        Self {
-            state: State::Idle,
-            is_enabled,
-            is_wanted: true,
-            backoff: Backoff::new(min, max),
-        }
+        Self { state: State::Idle, is_enabled, is_wanted: true, backoff: Backoff::new(min, max) }
     }
 
     pub(crate) const fn status(&self) -> ConnectionStatus {
@@ -85,7 +80,12 @@ impl Link {
     }
 
     /// Changes what is wanted of the connection. Returns whether an existing one must be closed.
-    pub(crate) fn want(&mut self, enabled: Option<bool>, connected: Option<bool>, now: Millis) -> bool {
+    pub(crate) fn want(
+        &mut self,
+        enabled: Option<bool>,
+        connected: Option<bool>,
+        now: Millis,
+    ) -> bool {
         self.is_enabled = enabled.unwrap_or(self.is_enabled);
         self.is_wanted = connected.unwrap_or(self.is_wanted);
         if self.is_enabled && self.is_wanted {
@@ -144,7 +144,9 @@ impl Link {
         }
         Some(match self.state {
             State::Connecting { .. } => LinkDue::GiveUp { reason: "no connection in time" },
-            State::Opened { .. } => LinkDue::GiveUp { reason: "the server did not open the session" },
+            State::Opened { .. } => {
+                LinkDue::GiveUp { reason: "the server did not open the session" }
+            }
             State::Idle | State::Waiting { .. } | State::Authenticated { .. } => LinkDue::Connect,
         })
     }

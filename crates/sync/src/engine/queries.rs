@@ -145,14 +145,8 @@ impl SyncEngine {
             return Ok(latest.clone());
         }
         let index = self.local.view.index();
-        QueryResultSnapshot::evaluate(
-            index,
-            query,
-            Coverage::Partial,
-            TxId(0),
-            &Extra::default(),
-        )
-        .map(Arc::new)
+        QueryResultSnapshot::evaluate(index, query, Coverage::Partial, TxId(0), &Extra::default())
+            .map(Arc::new)
     }
 
     /// The namespaces in which an entity is known locally, sorted.
@@ -179,8 +173,9 @@ impl SyncEngine {
             self.queries.insert(key.clone(), Subscription::new(query.clone(), event, now));
         }
         let Self { queries, .. } = self;
-        let entry =
-            queries.entry(key).or_insert_with(|| Subscription::new(query.clone(), EventId::new(""), now));
+        let entry = queries
+            .entry(key)
+            .or_insert_with(|| Subscription::new(query.clone(), EventId::new(""), now));
         entry.used_at = now;
         entry
     }
@@ -234,8 +229,8 @@ impl SyncEngine {
         let mut count = kept.len();
         let mut facts: usize = kept.iter().map(|(_, _, held)| held).sum();
         for (_, key, held) in kept {
-            let within = count <= self.settings.kept_queries_max
-                && facts <= self.settings.kept_facts_max;
+            let within =
+                count <= self.settings.kept_queries_max && facts <= self.settings.kept_facts_max;
             if within {
                 return;
             }

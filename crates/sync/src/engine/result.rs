@@ -89,7 +89,8 @@ impl QueryResultSnapshot {
         let page_info = extra.page_info.as_ref();
         let mut options = EvalOptions::client();
         if coverage == Coverage::Complete {
-            options = options.with_windows(page_info.map_or_else(Windows::default, Windows::from_wire));
+            options =
+                options.with_windows(page_info.map_or_else(Windows::default, Windows::from_wire));
         }
         let result = evaluate(index, query, &options)?;
         let page_info = match page_info {
@@ -115,9 +116,9 @@ fn for_users(wire: &Json) -> Json {
             ("has-next-page?", "hasNextPage"),
             ("has-previous-page?", "hasPreviousPage"),
         ];
-        let fields = names.into_iter().map(|(wire, user)| {
-            (user.to_owned(), info.get(wire).cloned().unwrap_or(Json::Null))
-        });
+        let fields = names
+            .into_iter()
+            .map(|(wire, user)| (user.to_owned(), info.get(wire).cloned().unwrap_or(Json::Null)));
         Json::Object(fields.collect())
     };
     let forms = wire.as_object().into_iter().flatten();

@@ -107,7 +107,9 @@ impl SyncEngine {
             ServerMessage::AddQueryOk(AddQueryOk { q, result, processed_tx_id, .. }) => {
                 self.query_result(now, &q, result, processed_tx_id);
             }
-            ServerMessage::AddQueryExists(exists) => self.query_exists(now, &canonical_json(&exists.q)),
+            ServerMessage::AddQueryExists(exists) => {
+                self.query_exists(now, &canonical_json(&exists.q))
+            }
             ServerMessage::RemoveQueryOk(_) => {}
             ServerMessage::RefreshOk(refresh) => self.refresh_ok(now, refresh),
             ServerMessage::TransactOk(TransactOk { tx_id, client_event_id }) => {

@@ -94,7 +94,10 @@ impl Client {
             }
         }
         let deadline = self.engine.next_deadline();
-        assert!(deadline.is_none_or(|t| t > self.now), "a deadline that passing time does not clear");
+        assert!(
+            deadline.is_none_or(|t| t > self.now),
+            "a deadline that passing time does not clear"
+        );
     }
 
     fn handle(&mut self, input: Input) {
@@ -236,7 +239,9 @@ fn one_sent() -> (Client, Arc<str>, Json) {
     client.open_session();
     let key = client.subscribe(q());
     assert_eq!(client.ops(), ["add-query"]);
-    client.say(&json!({"op": "add-query-ok", "q": q(), "result": result(&[]), "processed-tx-id": 100}));
+    client.say(
+        &json!({"op": "add-query-ok", "q": q(), "result": result(&[]), "processed-tx-id": 100}),
+    );
     client.transact(todo(1, "one"));
     assert_eq!(client.titles(&key), ["one"], "a write shows when the call returns");
     let transact = client.sent.pop().unwrap();
@@ -422,7 +427,8 @@ fn an_attribute_that_another_client_made_first_is_taken_over() {
     let mut attrs = json!(client.engine.names.server()).as_array().unwrap().clone();
     for (n, attr) in attrs_of(&transact).into_iter().enumerate() {
         let mut other = attr;
-        other["id"] = json!(uuid::Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0000 + n as u128));
+        other["id"] =
+            json!(uuid::Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0000 + n as u128));
         attrs.push(other);
     }
     client.say(&json!({"op": "error", "status": 400, "type": "record-not-unique",
@@ -431,7 +437,9 @@ fn an_attribute_that_another_client_made_first_is_taken_over() {
         "client-event-id": transact["client-event-id"], "original-event": {"op": "transact"}}));
     assert_eq!(client.titles(&key), ["one"], "it stays: the race is to be run again");
     assert!(client.sent.is_empty());
-    client.say(&json!({"op": "refresh-ok", "processed-tx-id": 101, "attrs": attrs, "computations": []}));
+    client.say(
+        &json!({"op": "refresh-ok", "processed-tx-id": 101, "attrs": attrs, "computations": []}),
+    );
     assert_eq!(client.ops(), ["transact"]);
     assert_eq!(attrs_of(&client.sent[0]), Vec::<Json>::new());
     assert_ne!(client.sent[0]["client-event-id"], transact["client-event-id"]);
@@ -499,7 +507,8 @@ fn the_status_tells_the_connections_life() {
     client.engine.disconnect(client.now);
     client.drain();
     client.pass(600_000);
-    let [lost, refused] = [[Opened, Authenticated, Closed, Connecting], [Opened, Errored, Disabled, Connecting]];
+    let [lost, refused] =
+        [[Opened, Authenticated, Closed, Connecting], [Opened, Errored, Disabled, Connecting]];
     assert_eq!(client.statuses, [&[Connecting][..], &lost, &refused, &[Closed]].concat());
 }
 
@@ -580,7 +589,9 @@ fn asking_once_needs_a_server_and_leaves_no_subscription() {
     client.engine.query_once(client.now, &query).unwrap();
     client.open_session();
     assert_eq!(client.ops(), ["add-query"]);
-    client.say(&json!({"op": "add-query-ok", "q": q(), "result": result(&[]), "processed-tx-id": 100}));
+    client.say(
+        &json!({"op": "add-query-ok", "q": q(), "result": result(&[]), "processed-tx-id": 100}),
+    );
     assert_eq!(client.answers.len(), 1);
     assert_eq!(client.answers[0].as_ref().unwrap().rows("todos").len(), 0);
     assert_eq!(client.ops(), ["add-query", "remove-query"]);
@@ -625,13 +636,16 @@ fn an_older_result_does_not_replace_a_newer_one_within_a_session() {
     let refresh = refresh(&client, &transact, 101);
     client.say(&refresh);
     client.say(&ack(&transact, 101));
-    client.say(&json!({"op": "add-query-ok", "q": q(), "result": result(&[]), "processed-tx-id": 99}));
+    client.say(
+        &json!({"op": "add-query-ok", "q": q(), "result": result(&[]), "processed-tx-id": 99}),
+    );
     assert_eq!(client.titles(&key), ["one"]);
     // A new session may follow a restored backup: its word counts.
     client.lose();
     client.pass(60_000);
     client.open_session();
-    client.say(&json!({"op": "add-query-ok", "q": q(), "result": result(&[]), "processed-tx-id": 7}));
+    client
+        .say(&json!({"op": "add-query-ok", "q": q(), "result": result(&[]), "processed-tx-id": 7}));
     assert_eq!(client.titles(&key), Vec::<String>::new());
 }
 
@@ -646,7 +660,9 @@ fn a_result_that_comes_before_its_attributes_is_not_lost() {
     assert_eq!(client.titles(&key), Vec::<String>::new());
     let mut attrs = json!(client.engine.names.server()).as_array().unwrap().clone();
     attrs.extend(attrs_of(&transact));
-    client.say(&json!({"op": "refresh-ok", "processed-tx-id": 101, "attrs": attrs, "computations": []}));
+    client.say(
+        &json!({"op": "refresh-ok", "processed-tx-id": 101, "attrs": attrs, "computations": []}),
+    );
     assert_eq!(client.titles(&key), ["one"]);
 }
 
@@ -680,8 +696,7 @@ fn a_database_of_another_app_is_not_opened() {
     let mut client = Client::new(1);
     client.write();
     let other = AppId::parse("99999999-2222-4333-8444-555555555555").unwrap();
-    let restored =
-        SyncEngine::new(Settings::new(other), client.disk, ids(3), Millis(0));
+    let restored = SyncEngine::new(Settings::new(other), client.disk, ids(3), Millis(0));
     assert!(matches!(restored, Err(RestoreError::OtherApp { .. })));
 }
 
@@ -693,7 +708,9 @@ fn results_without_a_watcher_are_kept_within_bounds() {
     for n in 0..4 {
         let q = json!({"todos": {"$": {"limit": n + 1}}});
         let key = client.subscribe(q.clone());
-        client.say(&json!({"op": "add-query-ok", "q": q, "result": result(&[]), "processed-tx-id": 100}));
+        client.say(
+            &json!({"op": "add-query-ok", "q": q, "result": result(&[]), "processed-tx-id": 100}),
+        );
         client.now.0 += 1;
         client.engine.unsubscribe(client.now, &key);
         client.drain();

@@ -332,10 +332,8 @@ impl SyncEngine {
     /// Takes a transaction back for good; it stays in the list of refused ones.
     pub(super) fn refuse_pending(&mut self, pending: Pending, error: ServerError, now: Millis) {
         let Pending { seq, event, name, operations, created_at, attempts, .. } = pending;
-        let state = OutboxState::Rejected {
-            kind: error.kind.clone(),
-            message: error.message.clone(),
-        };
+        let state =
+            OutboxState::Rejected { kind: error.kind.clone(), message: error.message.clone() };
         let row = OutboxRow { seq, event, operations, created_at, attempts, state };
         self.outbox.push_refused(Refused { row, name: name.clone(), error: error.clone() });
         self.ledger.transaction_now(seq);

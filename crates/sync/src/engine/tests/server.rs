@@ -77,8 +77,11 @@ impl Server {
                 assert!(session.is_open, "add-query before init-ok");
                 session.queries.insert(canonical_json(&q), (q.clone(), told));
                 let position = self.position;
-                self.say(from, &json!({"op": "add-query-ok", "q": q, "result": result,
-                    "processed-tx-id": position, "client-event-id": event}));
+                self.say(
+                    from,
+                    &json!({"op": "add-query-ok", "q": q, "result": result,
+                    "processed-tx-id": position, "client-event-id": event}),
+                );
             }
             "remove-query" => {
                 let key = canonical_json(&message["q"]);
@@ -105,8 +108,8 @@ impl Server {
             uuid::Uuid::from_u128(*next_id)
         };
         let mut context = ExecuteContext { now: self.now, ids: &mut ids, actor: Actor::Client };
-        let outcome = parse_steps(steps)
-            .and_then(|steps| execute(&mut self.index, &steps, &mut context));
+        let outcome =
+            parse_steps(steps).and_then(|steps| execute(&mut self.index, &steps, &mut context));
         let answer = match outcome {
             Ok(_) => {
                 self.position += 1;

@@ -103,7 +103,8 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
 }
@@ -128,7 +129,9 @@ fn write(line: &mut Line, random: &mut Random, created: &mut Vec<uuid::Uuid>) {
             tx("todos", fresh).create(json!({"title": title, "done": false}))
         }
         2 => tx("todos", one).update(json!({"title": title})),
-        3 => tx("todos", one).update_with(json!({"done": random.below(2) == 0}), UpdateMode::Upsert),
+        3 => {
+            tx("todos", one).update_with(json!({"done": random.below(2) == 0}), UpdateMode::Upsert)
+        }
         4 => tx("todos", one).merge(json!({"meta": {title.as_str(): random.below(10)}})),
         5 => tx("tags", tag).update(json!({"name": title})).link("todos", one),
         6 => tx("todos", one).unlink("tags", tag),
@@ -197,7 +200,10 @@ fn run(seed: u64, server_forgets: bool) {
             .collect();
         for id in pending {
             let rows = shown["todos"].as_array().expect("a result");
-            assert!(rows.iter().any(|row| row["id"] == json!(id)), "seed {seed}: {id} is not shown");
+            assert!(
+                rows.iter().any(|row| row["id"] == json!(id)),
+                "seed {seed}: {id} is not shown"
+            );
         }
     }
     for _ in 0..5 {
