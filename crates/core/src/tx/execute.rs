@@ -255,6 +255,12 @@ impl Run<'_> {
     fn check_modes(&self, steps: &[TxStep]) -> Result<HashSet<usize, FxBuildHasher>, TxError> {
         let mut skip = HashSet::default();
         let (mut existing, mut missing) = (Vec::new(), Vec::new());
+        // Attributes that this transaction makes tell their namespace, too.
+        let mut made: HashMap<AttrId, &Arc<Attr>, FxBuildHasher> = HashMap::default();
+        made.extend(steps.iter().filter_map(|step| match step {
+            TxStep::AddAttr(attr) => Some((attr.id, attr)),
+            _ => None,
+        }));
         for (at, step) in steps.iter().enumerate() {
             let (TxStep::AddTriple { entity, attr, mode, .. }
             | TxStep::DeepMergeTriple { entity, attr, mode, .. }) = step
@@ -263,7 +269,8 @@ impl Run<'_> {
             };
             let Some(mode) = mode.filter(|m| *m != Mode::Upsert) else { continue };
             let known = self.known_entity(entity);
-            let exists = known.is_some_and(|e| self.has_any(e, *attr));
+            let attr = self.index.catalog().live(*attr).or_else(|| made.get(attr).copied());
+            let exists = known.zip(attr).is_some_and(|(e, a)| self.has_any(e, a.etype()));
             match (mode, exists) {
                 (Mode::Create, true) => existing.extend(known.map(|e| e.to_string())),
                 (Mode::Update, false) if self.actor == Actor::Optimistic => {
@@ -290,14 +297,12 @@ impl Run<'_> {
         Ok(skip)
     }
 
-    /// Whether an entity has any triple in the namespace of an attribute.
-    fn has_any(&self, entity: EntityId, attr: AttrId) -> bool {
+    /// Whether an entity has any triple in a namespace.
+    fn has_any(&self, entity: EntityId, etype: &str) -> bool {
         let catalog = self.index.catalog();
-        let (Some(attr), Some(row)) = (catalog.live(attr), self.index.row(entity)) else {
-            return false;
-        };
+        let Some(row) = self.index.row(entity) else { return false };
         row.cells().any(|(slot, _)| {
-            catalog.live(self.index.attr_id(slot)).is_some_and(|a| a.etype() == attr.etype())
+            catalog.live(self.index.attr_id(slot)).is_some_and(|a| a.etype() == etype)
         })
     }
 
