@@ -49,6 +49,8 @@ pub(super) struct LiveQuery {
     answer: Option<Kept>,
     /// Grows whenever the answer changes; 0 before the first.
     pub(super) version: u64,
+    /// Names the answer among [`KeptFragments`].
+    kept_as: u64,
     is_stale: bool,
     pub(super) subscribers: Vec<SessionKey>,
 }
@@ -82,7 +84,8 @@ pub(super) struct LiveQueries {
     evaluations: u64,
 }
 
-/// The fragments held, oldest encoding first.
+/// The fragments held, oldest encoding first, each under a number that is never used again: a place of
+/// [`LiveQueries`] is.
 #[derive(Debug)]
 struct KeptFragments {
     bytes: usize,
@@ -151,6 +154,7 @@ impl LiveQueries {
             reads,
             answer: None,
             version: 0,
+            kept_as: 0,
             is_stale: true,
             subscribers: Vec::new(),
         };
@@ -315,7 +319,8 @@ impl LiveQueries {
         let version = live.version;
         self.kept.bytes += fragment.len();
         if !(is_equal && was_kept) {
-            self.kept.order.push_back((id, version));
+            live.kept_as = self.evaluations;
+            self.kept.order.push_back((id, live.kept_as));
         }
         self.evict();
         Ok(Fresh { fragment, version })
@@ -326,17 +331,17 @@ impl LiveQueries {
         // Entries of replaced encodings are only skipped here, so they must not pile up.
         let entries_max = 2 * self.slots.len() + 16;
         while self.kept.bytes > self.kept.bytes_max || self.kept.order.len() > entries_max {
-            let Some((id, version)) = self.kept.order.pop_front() else { return };
+            let Some((id, kept_as)) = self.kept.order.pop_front() else { return };
             let Some(live) = self.slots[id.0 as usize].as_mut() else { continue };
             let Some(Kept::Whole(fragment)) = &live.answer else { continue };
-            if live.version != version {
+            if live.kept_as != kept_as {
                 continue;
             }
             if self.kept.bytes > self.kept.bytes_max {
                 self.kept.bytes -= fragment.len();
                 live.answer = Some(Kept::Digest(fragment.digest()));
             } else {
-                self.kept.order.push_back((id, version));
+                self.kept.order.push_back((id, kept_as));
             }
         }
     }

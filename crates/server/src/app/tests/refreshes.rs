@@ -151,6 +151,21 @@ fn a_second_subscription_exists_and_a_removed_one_is_silent() {
 }
 
 #[test]
+fn a_query_can_come_and_go_as_often_as_it_likes() {
+    let mut app = Harness::volatile();
+    app.seed(&todos());
+    let a = app.open();
+    let q = json!({"todos": {}});
+    // Each time it takes the place that it left: what was noted about that place must not pile up.
+    for _ in 0..100 {
+        app.add_query(a, &q);
+        app.send(a, &json!({"op": "remove-query", "q": q, "client-event-id": "r"}));
+        assert_eq!(app.ops(a), ["add-query-ok", "remove-query-ok"]);
+        app.take(a);
+    }
+}
+
+#[test]
 fn a_slow_reader_gets_one_refresh_for_all_it_missed() {
     let mut app = Harness::volatile();
     app.seed(&todos());
