@@ -78,6 +78,14 @@ impl Serving {
         resident_bytes(&self.child.id().to_string())
     }
 
+    /// The processor time that it has used so far.
+    ///
+    /// # Errors
+    /// [`BenchError::Io`].
+    pub(crate) fn cpu_time(&self) -> Result<Duration, BenchError> {
+        cpu_time(&self.child.id().to_string())
+    }
+
     /// Asks it to end, by SIGTERM and the end of its input, and waits until it has.
     ///
     /// # Errors
@@ -143,6 +151,24 @@ pub(crate) fn resident_bytes(process: &str) -> Result<u64, BenchError> {
         .ok_or(BenchError::Unexpected { wanted: "VmRSS in a process's status", got: status })
 }
 
+/// The processor time that the present threads of a process have used so far, by its number, or of this one:
+/// `self`.
+///
+/// # Errors
+/// [`BenchError::Io`].
+pub(crate) fn cpu_time(process: &str) -> Result<Duration, BenchError> {
+    const ACTION: &str = "read the processor time of a process";
+    let tasks: PathBuf = ["/proc", process, "task"].iter().collect();
+    let mut nanos = 0;
+    for task in fs::read_dir(tasks).map_err(io_error(ACTION))? {
+        let task = task.map_err(io_error(ACTION))?.path();
+        // A thread may end between being listed and being read.
+        let record = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+        nanos += record.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
 fn parse_resident(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -183,5 +209,15 @@ mod tests {
         assert_eq!(parse_resident(status), Some(1234 * 1024));
         assert_eq!(parse_resident("Name:\tx\n"), None);
         assert!(resident_bytes("self").unwrap() > 100_000);
+    }
+
+    #[test]
+    fn processor_time_grows_with_work() {
+        let before = cpu_time("self").unwrap();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(5) {
+            std::hint::spin_loop();
+        }
+        assert!(cpu_time("self").unwrap() > before);
     }
 }

@@ -8,6 +8,7 @@ use tricedb_core::id::IdSource as _;
 use uuid::Uuid;
 
 use crate::bare_sqlite::{BareLog, ROWS_MAX};
+use crate::child::cpu_time;
 use crate::error::BenchError;
 use crate::figure::{Figure, Samples, Target, Unit};
 use crate::programs::Programs;
@@ -36,12 +37,18 @@ pub(crate) async fn run(programs: &Programs) -> Result<Vec<Figure>, BenchError> 
         let mut writers = connect(server.address(), count).await?;
         let mut rates: [Samples; 2] = Default::default();
         let mut latencies: [Samples; 2] = Default::default();
+        let mut processor: [Samples; 2] = Default::default();
         // The first round of each is warm-up.
         for round in 0..=ROUNDS {
+            let (server_before, own_before) = (server.cpu_time()?, cpu_time("self")?);
             let served = through_server(&mut writers).await?;
+            let used = [server.cpu_time()? - server_before, cpu_time("self")? - own_before];
             let (log, grouped) = through_bare_log(bare, count).await?;
             bare = log;
             if round > 0 {
+                for (samples, time) in processor.iter_mut().zip(used) {
+                    samples.push(time.as_secs_f64() * 1e6 / served.latencies.len() as f64);
+                }
                 for (at, done) in [served, grouped].into_iter().enumerate() {
                     rates[at].push(done.commits_per_second);
                     latencies[at].extend(done.latencies);
@@ -58,6 +65,10 @@ pub(crate) async fn run(programs: &Programs) -> Result<Vec<Figure>, BenchError> 
         figures.push(Figure { target, ..figure });
         let figure = Figure::new(BENCH, format!("commit latency, {name}"), Unit::Micros, latency);
         figures.push(figure.beside(LIMIT, latency_limit));
+        let [of_server, of_clients] = processor;
+        let figure =
+            Figure::new(BENCH, format!("server CPU per commit, {name}"), Unit::Micros, of_server);
+        figures.push(figure.beside("CPU per commit of the clients, which compete", of_clients));
     }
     server.stop()?;
     Ok(figures)
