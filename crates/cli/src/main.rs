@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::app::{self as app_command, AppArguments};
+use commands::demo::{self as demo_command, DemoArguments};
 use commands::import::{self as import_command, ImportArguments};
 use commands::query::{self as query_command, QueryArguments};
 use commands::serve::{self as serve_command, ServeArguments};
@@ -29,6 +30,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(DemoArguments),
     Serve(ServeArguments),
     App(AppArguments),
     Query(QueryArguments),
@@ -41,6 +43,7 @@ async fn main() -> ExitCode {
     let Arguments { verbose, command } = Arguments::parse();
     logging::begin(verbose);
     let outcome: Result<ExitCode, Box<dyn Error>> = match command {
+        Command::Demo(arguments) => finished(demo_command::run(&arguments).await),
         Command::Serve(arguments) => serve_command::run(&arguments).await.map_err(Into::into),
         Command::App(arguments) => finished(app_command::run(&arguments).await),
         Command::Query(arguments) => finished(query_command::run(&arguments).await),

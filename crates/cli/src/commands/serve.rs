@@ -77,20 +77,23 @@ async fn first_app(server: &RunningServer) -> Result<(), ServeFailure> {
     Ok(out.flush()?)
 }
 
-struct StopSignal {
+/// SIGTERM or SIGINT.
+pub(crate) struct StopSignal {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl StopSignal {
-    fn new() -> io::Result<Self> {
+    /// From now on these signals do not end the process.
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    async fn wait(&mut self) {
+    /// Waits for the next one. Cancel-safe.
+    pub(crate) async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
