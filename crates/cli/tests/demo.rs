@@ -1,5 +1,4 @@
 //! `tricedb demo` as a program: it converges, says so, and ends.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
