@@ -62,3 +62,8 @@ pub use tricedb_sync::{
     RetryError, ServerError, Shown, Subscription, SyncEvent, SyncEvents, SyncedError,
     TransactError, UrlError, WebSocketTransport,
 };
+
+/// The examples of the repository's front page compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
