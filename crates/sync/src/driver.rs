@@ -13,10 +13,13 @@ use tricedb_core::port::{Connection, Frame, Storage, StorageError, Transport, Tr
 use crate::clock::Clock;
 use crate::engine::{Input, RestoreError, Settings, SyncEngine};
 use crate::handle::SyncHandle;
-use crate::shared::{Job, Shared};
+use crate::shared::{Job, Shared, Work};
 
 /// Frames taken from the connection before results are looked at.
 const FRAMES_MAX: usize = 64;
+
+/// How often results may be passed over for something else that is ready.
+const PASSED_OVER_MAX: u32 = 8;
 
 /// How long a polite end of a connection may take.
 const FAREWELL_MAX: Duration = Duration::from_millis(500);
@@ -100,8 +103,9 @@ impl Driver {
         let mut farewell: Option<Boxed<()>> = None;
         let mut commit: Option<Boxed<Result<(), StorageError>>> = None;
         let mut failure = None;
+        let mut passed_over = 0_u32;
         loop {
-            let (jobs, wait, is_closed) = shared.take_jobs();
+            let Work { jobs, results_due, wait, is_closed } = shared.work();
             for job in jobs {
                 match job {
                     Job::Connect => wire = Wire::connect(transport.clone()),
@@ -118,8 +122,13 @@ impl Driver {
             }
             wire.flush();
             let sleep = tokio::time::sleep(wait.unwrap_or(Duration::from_secs(3600)));
+            passed_over = if results_due { passed_over + 1 } else { 0 };
+            if passed_over > PASSED_OVER_MAX {
+                passed_over = 0;
+                shared.settle();
+            }
             tokio::select! {
-                () = shared.wake.notified() => {}
+                biased;
                 result = pending(&mut commit) => {
                     commit = None;
                     let input = match result {
@@ -140,6 +149,9 @@ impl Driver {
                         engine.handle(now, input);
                     }
                 }),
+                () = shared.wake.notified() => {}
+                // Last of those that are ready: what is to be sent leaves before results are evaluated.
+                () = std::future::ready(()), if results_due => shared.settle(),
                 () = pending(&mut farewell) => farewell = None,
                 () = sleep => shared.step(|engine, now| engine.handle(now, Input::Tick)),
             }

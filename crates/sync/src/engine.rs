@@ -186,7 +186,10 @@ pub enum RestoreError {
 
 const APP_KEY: &str = "app";
 
-/// The client's half of synchronisation. See the [module's documentation](self).
+/// The client's half of synchronisation, without any I/O.
+///
+/// The rule: after each call that changes it, drain [`SyncEngine::poll_output`] until it gives nothing, then
+/// wait for the next event, at most until [`SyncEngine::next_deadline`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -221,6 +224,8 @@ pub struct SyncEngine {
     ledger: Ledger,
     /// Pending transactions changed: views are to be aligned, results looked at.
     is_unsettled: bool,
+    /// Some acknowledged transaction may not be needed any more.
+    may_retire: bool,
     is_closing: bool,
     outputs: VecDeque<Output>,
 }
@@ -272,6 +277,7 @@ impl SyncEngine {
             last_once: 0,
             ledger: Ledger::default(),
             is_unsettled: true,
+            may_retire: false,
             is_closing: false,
             outputs: VecDeque::new(),
         };
@@ -382,8 +388,16 @@ impl SyncEngine {
     pub fn poll_output(&mut self, now: Millis) -> Option<Output> {
         if self.outputs.is_empty() {
             self.settle(now);
-            let batch =
-                self.ledger.batch(now, self.is_closing, &self.outbox, &self.queries, &self.names);
+        }
+        self.poll_prompt(now)
+    }
+
+    /// Like [`Self::poll_output`], but leaves results that changed to a later call of that, so that
+    /// several changes cost one evaluation: see [`Self::results_due`].
+    pub fn poll_prompt(&mut self, now: Millis) -> Option<Output> {
+        if self.outputs.is_empty() {
+            let (all, queries) = (self.is_closing, &self.queries);
+            let batch = self.ledger.batch(now, all, &self.outbox, queries, &self.names);
             self.outputs.extend(batch.map(Output::Persist));
         }
         self.outputs.pop_front()
@@ -449,7 +463,10 @@ impl SyncEngine {
 
     /// Whether the shut-down is complete: nothing is left to write.
     pub fn is_closed(&self) -> bool {
-        self.is_closing && self.ledger.is_settled() && self.outputs.is_empty()
+        self.is_closing
+            && !self.results_due()
+            && self.ledger.is_settled()
+            && self.outputs.is_empty()
     }
 
     /// Does what the passing of time and the inputs so far ask for.
@@ -463,7 +480,6 @@ impl SyncEngine {
             Some(LinkDue::Connect) | None => {}
         }
         self.check_answers(now);
-        self.retire(now);
         self.send_transactions(now);
         self.tell_status();
     }

@@ -29,6 +29,17 @@ pub(crate) enum Job {
     Persist(Batch),
 }
 
+/// What the driver is to do next.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) jobs: VecDeque<Job>,
+    /// Whether [`Shared::settle`] has something to do.
+    pub(crate) results_due: bool,
+    /// How long until the engine wants to hear of the time.
+    pub(crate) wait: Option<std::time::Duration>,
+    pub(crate) is_closed: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: Mutex<State>,
@@ -96,31 +107,49 @@ impl Shared {
         result
     }
 
+    /// Passes on what does not need results evaluated: that is the driver's, once for many changes.
     fn drain(&self, state: &mut State, now: Millis) {
-        while let Some(output) = state.engine.poll_output(now) {
-            match output {
-                Output::Connect => state.jobs.push_back(Job::Connect),
-                Output::Close => {
-                    // What was to be sent over the connection has no meaning on the next.
-                    state.jobs.retain(|job| matches!(job, Job::Persist(_) | Job::Close));
-                    state.jobs.push_back(Job::Close);
-                }
-                Output::Send(frame) => state.jobs.push_back(Job::Send(frame)),
-                Output::Persist(batch) => state.jobs.push_back(Job::Persist(batch)),
-                Output::Status(status) => drop(self.status.send_replace(status)),
-                Output::PendingChanged => self.queue.send_modify(|revision| *revision += 1),
-                other => state.deliver(other),
-            }
+        while let Some(output) = state.engine.poll_prompt(now) {
+            self.pass_on(state, output);
         }
     }
 
-    /// The driver's work, how long until the engine wants to hear of the time, and whether it is closed.
-    pub(crate) fn take_jobs(&self) -> (VecDeque<Job>, Option<std::time::Duration>, bool) {
+    /// Evaluates results that may have changed and passes them on.
+    pub(crate) fn settle(&self) {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        while let Some(output) = state.engine.poll_output(now) {
+            self.pass_on(&mut state, output);
+        }
+    }
+
+    fn pass_on(&self, state: &mut State, output: Output) {
+        match output {
+            Output::Connect => state.jobs.push_back(Job::Connect),
+            Output::Close => {
+                // What was to be sent over the connection has no meaning on the next.
+                state.jobs.retain(|job| matches!(job, Job::Persist(_) | Job::Close));
+                state.jobs.push_back(Job::Close);
+            }
+            Output::Send(frame) => state.jobs.push_back(Job::Send(frame)),
+            Output::Persist(batch) => state.jobs.push_back(Job::Persist(batch)),
+            Output::Status(status) => drop(self.status.send_replace(status)),
+            Output::PendingChanged => self.queue.send_modify(|revision| *revision += 1),
+            other => state.deliver(other),
+        }
+    }
+
+    /// What the driver is to do.
+    pub(crate) fn work(&self) -> Work {
         let mut state = self.lock();
         let now = self.clock.now();
         self.drain(&mut state, now);
-        let wait = state.engine.next_deadline().map(|deadline| deadline.since(now));
-        (std::mem::take(&mut state.jobs), wait, state.engine.is_closed())
+        Work {
+            jobs: std::mem::take(&mut state.jobs),
+            results_due: state.engine.results_due(),
+            wait: state.engine.next_deadline().map(|deadline| deadline.since(now)),
+            is_closed: state.engine.is_closed(),
+        }
     }
 
     pub(crate) fn watch(self: &Arc<Self>, query: &Query) -> Subscription {

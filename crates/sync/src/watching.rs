@@ -33,9 +33,10 @@ impl Subscription {
         std::future::poll_fn(|context| self.mailbox.poll(context)).await
     }
 
-    /// The newest result, read or not; `None` as long as there is none. After a transaction it contains
-    /// that already when the call returns.
+    /// The newest result, read or not; `None` as long as there is none. A transaction
+    /// shows in it as soon as the call that queued it has returned.
     pub fn current(&self) -> Option<Arc<QueryResultSnapshot>> {
+        self.shared.settle();
         self.mailbox.latest()?.ok()
     }
 

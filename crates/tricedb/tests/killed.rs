@@ -1,5 +1,12 @@
 //! What `local()` promised survives a killed process.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test ends where something is wrong"
+)]
+
 use std::io::BufRead;
 use std::process::{Command, Stdio};
 
@@ -16,14 +23,13 @@ const NO_SERVER: &str = "ws://127.0.0.1:9";
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, mode, path] = arguments.as_slice() {
-        if mode == CHILD {
-            write_until_killed(path).await;
-            return;
+    match arguments.as_slice() {
+        [_, mode, path] if mode == CHILD => write_until_killed(path).await,
+        _ => {
+            kill_and_look().await;
+            println!("killed: ok");
         }
     }
-    kill_and_look().await;
-    println!("killed: ok");
 }
 
 /// Transacts without end, saying each number once it is durable.

@@ -1,5 +1,12 @@
 //! Opened and closed a hundred times, everything is as before: tasks, threads, descriptors, bytes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test ends where something is wrong"
+)]
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,5 +1,12 @@
 //! Clients and a real server in one process, over loopback sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test ends where something is wrong"
+)]
+
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -294,9 +301,9 @@ async fn an_unknown_app_is_told_and_the_client_stays_usable() {
     let mut status = db.sync().status();
     soon("errored", status.wait_for(|s| *s == ConnectionStatus::Errored)).await.unwrap();
     let error = loop {
-        match soon("an event", events.next()).await.unwrap() {
-            SyncEvent::SessionRefused { error, .. } => break error,
-            _ => {}
+        let event = soon("an event", events.next()).await.unwrap();
+        if let SyncEvent::SessionRefused { error, .. } = event {
+            break error;
         }
     };
     assert_eq!(error.kind, "record-not-found");

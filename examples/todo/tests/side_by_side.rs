@@ -1,5 +1,12 @@
 //! Two people at two terminals.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test ends where something is wrong"
+)]
+
 use std::process::Stdio;
 use std::time::Duration;
 

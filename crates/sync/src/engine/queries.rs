@@ -199,6 +199,7 @@ impl SyncEngine {
         let Some(subscription) = self.queries.get_mut(key).filter(|s| !s.is_active()) else {
             return;
         };
+        self.may_retire = true;
         let is_asked = subscription.asked.is_some() || subscription.is_fresh;
         subscription.disconnected();
         subscription.view = None;
@@ -338,6 +339,7 @@ impl SyncEngine {
             subscription.view = Some(View::new(index));
         }
         self.is_unsettled = true;
+        self.may_retire = true;
     }
 
     /// Takes results again that spoke of attributes which are known only now: a server may tell these
@@ -379,6 +381,7 @@ impl SyncEngine {
         subscription.asked = None;
         subscription.is_fresh = false;
         subscription.refusal = Some(error.clone());
+        self.may_retire = true;
         for (id, _) in std::mem::take(&mut subscription.waiting) {
             let result = Err(QueryFailure::Refused(error.clone()));
             self.outputs.push_back(Output::Answer { id, result });
@@ -423,6 +426,13 @@ impl SyncEngine {
         }
     }
 
+    /// Whether results may have changed since they were last told.
+    pub fn results_due(&self) -> bool {
+        self.is_unsettled
+            || self.may_retire
+            || self.queries.values().any(|query| query.is_active() && query.due != Due::No)
+    }
+
     /// Lays exactly the pending transactions over every view that it does not contain for sure.
     pub(super) fn settle_layers(&mut self) {
         if self.is_unsettled {
@@ -435,6 +445,10 @@ impl SyncEngine {
     /// Brings results up to date with everything that happened and tells those that changed.
     pub(super) fn settle(&mut self, now: Millis) {
         self.settle_layers();
+        if self.may_retire {
+            self.retire(now);
+            self.settle_layers();
+        }
         let due: Vec<Arc<str>> = self
             .queries
             .iter()

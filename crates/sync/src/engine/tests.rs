@@ -24,6 +24,8 @@ fn ids(seed: u128) -> Box<dyn IdSource + Send> {
     })
 }
 
+type Shown = Result<Arc<QueryResultSnapshot>, QueryFailure>;
+
 /// An engine with everything that it asked for.
 struct Client {
     engine: SyncEngine,
@@ -32,8 +34,8 @@ struct Client {
     /// The batch under way.
     writing: Option<Batch>,
     sent: Vec<Json>,
-    results: Vec<(Arc<str>, Result<Arc<QueryResultSnapshot>, QueryFailure>)>,
-    answers: Vec<Result<Arc<QueryResultSnapshot>, QueryFailure>>,
+    results: Vec<(Arc<str>, Shown)>,
+    answers: Vec<Shown>,
     settled: Vec<(u64, Result<TxId, Option<ServerError>>)>,
     stored: Vec<u64>,
     events: Vec<SyncEvent>,

@@ -67,10 +67,7 @@ impl SyncEngine {
         for operation in &mut operations {
             self.decide_mode(operation);
         }
-        let steps = match self.names.expand(&operations, &mut *self.ids) {
-            Ok(steps) => steps,
-            Err(error) => return Err(error.into()),
-        };
+        let steps = self.names.expand(&operations, &mut *self.ids)?;
         let event = self.next_event();
         let pending = Pending {
             seq: self.outbox.next_seq(),
@@ -119,11 +116,11 @@ impl SyncEngine {
     /// An update is strict if the entity is visible at the moment of the call, and stays so.
     fn decide_mode(&self, operation: &mut Operation) {
         let Operation { etype, key, action } = operation;
-        if let Action::Update(_, mode) | Action::Merge(_, mode) = action {
-            if *mode == UpdateMode::Auto {
-                let strict = self.knows(etype, key);
-                *mode = if strict { UpdateMode::Strict } else { UpdateMode::Upsert };
-            }
+        if let Action::Update(_, mode @ UpdateMode::Auto)
+        | Action::Merge(_, mode @ UpdateMode::Auto) = action
+        {
+            let strict = self.knows(etype, key);
+            *mode = if strict { UpdateMode::Strict } else { UpdateMode::Upsert };
         }
     }
 
@@ -265,6 +262,7 @@ impl SyncEngine {
             return;
         }
         pending.stage = Stage::Acked { tx, at: now };
+        self.may_retire = true;
         pending.last_error = None;
         let (seq, id) = (pending.seq, pending.name.clone());
         let made: Vec<_> = pending
@@ -390,13 +388,10 @@ impl SyncEngine {
     }
 
     /// Lets go of acknowledged transactions that no result needs any more: each contains them, or would
-    /// show the same without them.
+    /// show the same without them. Needs settled layers.
     pub(super) fn retire(&mut self, now: Millis) {
+        self.may_retire = false;
         let Some(since) = self.link.authenticated_since() else { return };
-        if !self.outbox.iter().any(|pending| pending.tx().is_some()) {
-            return;
-        }
-        self.settle_layers();
         let done: Vec<u64> = self
             .outbox
             .iter()
@@ -427,9 +422,12 @@ impl SyncEngine {
                 pending.stage = Stage::Waiting { not_before: None };
             }
         }
-        if self.link.authenticated_since().is_none() {
-            return;
-        }
+        let Some(session_since) = self.link.authenticated_since() else { return };
+        let waited = |at: Millis| now >= session_since.max(at).plus(GRACE);
+        self.may_retire |= self
+            .outbox
+            .iter()
+            .any(|pending| matches!(pending.stage, Stage::Acked { at, .. } if waited(at)));
         let overdue = self.outbox.iter().any(|pending| match pending.stage {
             Stage::InFlight { since } => now >= since.plus(ANSWER_MAX),
             Stage::WaitingForAttrs { since } => now >= since.plus(ATTRS_MAX),
