@@ -10,6 +10,7 @@
 //! protocol each query reflects a position of its own.
 
 mod backoff;
+mod conflict;
 mod facts;
 mod ledger;
 mod link;
@@ -38,8 +39,8 @@ use tricedb_protocol::AppState;
 
 pub use millis::Millis;
 pub use report::{
-    ConnectionStatus, PendingState, PendingTransaction, QueryFailure, QueueError, ServerError,
-    SyncEvent, TransactError,
+    Conflict, ConnectionStatus, PendingState, PendingTransaction, QueryFailure, QueueError,
+    ServerError, SyncEvent, TransactError, Winner,
 };
 pub use result::{Coverage, QueryResultSnapshot};
 pub use subscription::OnceId;
@@ -222,6 +223,8 @@ pub struct SyncEngine {
     queries: BTreeMap<Arc<str>, Subscription>,
     last_once: u64,
     ledger: Ledger,
+    /// Why there is no session, if there should be one.
+    trouble: Option<Arc<str>>,
     /// Pending transactions changed: views are to be aligned, results looked at.
     is_unsettled: bool,
     /// Some acknowledged transaction may not be needed any more.
@@ -276,6 +279,7 @@ impl SyncEngine {
             queries: BTreeMap::new(),
             last_once: 0,
             ledger: Ledger::default(),
+            trouble: None,
             is_unsettled: true,
             may_retire: false,
             is_closing: false,
@@ -338,6 +342,7 @@ impl SyncEngine {
             stage,
             failures: 0,
             last_error: None,
+            writes: Vec::new(),
             is_restored: true,
         };
         match self.names.expand(&pending.operations, &mut *self.ids) {
@@ -419,6 +424,11 @@ impl SyncEngine {
     /// Where the connection stands.
     pub const fn status(&self) -> ConnectionStatus {
         self.link.status()
+    }
+
+    /// Why there is no session, in words; `None` while there is one, or before the first failure.
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.trouble.clone()
     }
 
     /// Asks for a connection, now if there is none. Returns nothing: the status tells.

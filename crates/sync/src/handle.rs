@@ -98,6 +98,11 @@ impl SyncHandle {
         self.shared().status.subscribe()
     }
 
+    /// Why there is no session, in words; `None` while there is one, or before the first failure.
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.shared().step(|engine, _| engine.trouble())
+    }
+
     /// What happens from now on.
     pub fn events(&self) -> SyncEvents {
         self.shared().listen()

@@ -20,9 +20,9 @@ mod websocket;
 
 pub use driver::{Driver, StartError, start};
 pub use engine::{
-    ConnectionStatus, Coverage, Input, Millis, OnceId, Output, PendingState, PendingTransaction,
-    QueryFailure, QueryResultSnapshot, QueueError, Queued, RestoreError, RetryError, ServerError,
-    Settings, SyncEngine, SyncEvent, TransactError,
+    Conflict, ConnectionStatus, Coverage, Input, Millis, OnceId, Output, PendingState,
+    PendingTransaction, QueryFailure, QueryResultSnapshot, QueueError, Queued, RestoreError,
+    RetryError, ServerError, Settings, SyncEngine, SyncEvent, TransactError, Winner,
 };
 pub use handle::{CloseError, PendingList, SyncHandle};
 pub use mailbox::SyncEvents;

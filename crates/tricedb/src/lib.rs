@@ -57,10 +57,10 @@ pub use tricedb_core::tx::{
 pub use tricedb_core::value::Value;
 pub use tricedb_store::SqliteStorage;
 pub use tricedb_sync::{
-    CloseError, ConnectionStatus, Coverage, LocalError, PendingList, PendingState,
+    CloseError, Conflict, ConnectionStatus, Coverage, LocalError, PendingList, PendingState,
     PendingTransaction, QueryFailure, QueryResultSnapshot, QueueError, Receipt, RestoreError,
     RetryError, ServerError, Shown, Subscription, SyncEvent, SyncEvents, SyncedError,
-    TransactError, UrlError, WebSocketTransport,
+    TransactError, UrlError, WebSocketTransport, Winner,
 };
 
 /// The examples of the repository's front page compile and run.

@@ -1,5 +1,7 @@
 //! The connection, its events, and the queue.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 use tricedb_core::id::EventId;
 use tricedb_sync::{
@@ -42,6 +44,11 @@ impl<'a> SyncControl<'a> {
     /// Whether changes flow at this moment.
     pub fn is_online(self) -> bool {
         self.handle.status().borrow().is_online()
+    }
+
+    /// Why there is no session, in words; `None` while there is one, or before the first failure.
+    pub fn trouble(self) -> Option<Arc<str>> {
+        self.handle.trouble()
     }
 
     /// What happens from now on.

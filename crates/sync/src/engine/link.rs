@@ -9,6 +9,9 @@ use super::report::ConnectionStatus;
 /// Longest time for a connection to open, and for the session to open on it.
 const OPENING_MAX: Duration = Duration::from_secs(15);
 
+/// The shortest first delay.
+const DELAY_MIN: Duration = Duration::from_millis(20);
+
 /// A session that lasted this long counts as a success: the next failure starts with short delays.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
@@ -48,7 +51,10 @@ pub(crate) enum LinkDue {
 }
 
 impl Link {
-    pub(crate) const fn new(is_enabled: bool, min: Duration, max: Duration) -> Self {
+    pub(crate) fn new(is_enabled: bool, min: Duration, max: Duration) -> Self {
+        // Without any delay a refused connection would be tried in a tight loop.
+        let min = min.max(DELAY_MIN);
+        let max = max.max(min);
         Self { state: State::Idle, is_enabled, is_wanted: true, backoff: Backoff::new(min, max) }
     }
 

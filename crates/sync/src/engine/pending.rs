@@ -7,6 +7,7 @@ use tricedb_core::id::{EventId, TxId};
 use tricedb_core::port::{OutboxRow, OutboxState};
 use tricedb_core::tx::{Operation, TxStep};
 
+use super::conflict::Write;
 use super::millis::Millis;
 use super::report::{PendingState, PendingTransaction, ServerError};
 
@@ -33,6 +34,8 @@ pub(crate) struct Pending {
     /// How often the server failed at it, or it lost a race for a new attribute.
     pub(crate) failures: u32,
     pub(crate) last_error: Option<ServerError>,
+    /// The values it replaces, to notice others who do the same. Not after a restart.
+    pub(crate) writes: Vec<Write>,
     /// Whether it came from the storage: no watched query says yet which results it must stay over.
     pub(crate) is_restored: bool,
 }

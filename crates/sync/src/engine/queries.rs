@@ -324,6 +324,7 @@ impl SyncEngine {
             })
         };
         let changed = self.local.replace(&current.held, &facts, triples, &newer);
+        self.notice_conflicts(&super::conflict::entities(&changed), position);
         self.ledger.rows(changed, &self.local, now);
         self.ledger.query(key.into(), now);
         let Some(subscription) = self.queries.get_mut(key) else { return };
@@ -502,6 +503,7 @@ impl SyncEngine {
             QueryResultSnapshot::evaluate(index, query, coverage, position, &subscription.extra);
         let result = match shown {
             Ok(shown) => {
+                tracing::trace!(target: "tricedb::query", %query, %position, ?coverage, "evaluated");
                 // While the server is about to answer, nothing is better than an empty guess.
                 if coverage == Coverage::Partial && !offline && shown.is_empty() {
                     return;

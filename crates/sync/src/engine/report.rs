@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use tricedb_core::id::{EventId, TxId};
+use tricedb_core::id::{EntityId, EventId, TxId};
 use tricedb_core::query::QueryError;
 use tricedb_core::tx::{Operation, TxError};
 
@@ -103,6 +103,9 @@ pub enum SyncEvent {
         /// What failed.
         error: ServerError,
     },
+    /// Somebody else wrote a value that a transaction of this client wrote as well, without either knowing
+    /// of the other. Only noticed for values that a subscription of this client holds.
+    ConflictResolved(Conflict),
     /// A result from the server changed what this client holds.
     RemoteChange {
         /// The query, as canonical JSON.
@@ -124,6 +127,32 @@ pub enum SyncEvent {
         /// When the next try comes.
         retry_in: Duration,
     },
+}
+
+/// Two writes of one value that did not know of each other.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Conflict {
+    /// The entity.
+    pub entity: EntityId,
+    /// Its namespace.
+    pub etype: Arc<str>,
+    /// The attribute.
+    pub label: Arc<str>,
+    /// What this client wrote; `None` if it removed the value.
+    pub local: Option<Json>,
+    /// What somebody else wrote; `None` if they removed it.
+    pub remote: Option<Json>,
+    /// Which of them stands: the one that the server committed later.
+    pub winner: Winner,
+}
+
+/// Whose write stands after a conflict.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Winner {
+    /// This client's.
+    Local,
+    /// Somebody else's.
+    Remote,
 }
 
 /// Where a transaction in the list of pending ones stands.

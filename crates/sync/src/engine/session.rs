@@ -61,6 +61,7 @@ impl SyncEngine {
             true => self.link.refused(now, random),
             false => self.link.lost(now, random),
         };
+        self.trouble = Some(reason.as_str().into());
         self.event(SyncEvent::Disconnected { reason, retry_in: Some(wait) });
     }
 
@@ -129,6 +130,7 @@ impl SyncEngine {
             return;
         }
         self.link.authenticated(now);
+        self.trouble = None;
         self.app_state = init.app_status.status;
         self.learn_attrs(now, init.attrs.into_iter().map(Arc::new).collect());
         self.end_races();
@@ -212,6 +214,7 @@ impl SyncEngine {
         self.lose_session(now);
         let random = self.random();
         let retry_in = self.link.refused(now, random);
+        self.trouble = Some(error.message.as_str().into());
         self.event(SyncEvent::SessionRefused { error, retry_in });
     }
 }

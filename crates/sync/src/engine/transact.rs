@@ -69,7 +69,7 @@ impl SyncEngine {
         }
         let steps = self.names.expand(&operations, &mut *self.ids)?;
         let event = self.next_event();
-        let pending = Pending {
+        let mut pending = Pending {
             seq: self.outbox.next_seq(),
             name: event.clone(),
             event: event.clone(),
@@ -81,6 +81,7 @@ impl SyncEngine {
             stage: Stage::Waiting { not_before: None },
             failures: 0,
             last_error: None,
+            writes: Vec::new(),
             is_restored: false,
         };
         if let Err(error) = self.local.view.lay(&pending, None, None, &mut *self.ids) {
@@ -89,6 +90,8 @@ impl SyncEngine {
             self.expand_pending(now);
             return Err(error.into());
         }
+        pending.note_writes(self.local.view.last_commit(), self.local.view.index());
+        self.supersede_writes(&pending.writes);
         let seq = pending.seq;
         self.outbox.push(pending);
         self.ledger.transaction_now(seq);
@@ -265,6 +268,7 @@ impl SyncEngine {
         self.may_retire = true;
         pending.last_error = None;
         let (seq, id) = (pending.seq, pending.name.clone());
+        let mut writes = std::mem::take(&mut pending.writes);
         let made: Vec<_> = pending
             .steps
             .iter()
@@ -276,6 +280,10 @@ impl SyncEngine {
         self.ledger.transaction(seq, now);
         self.outputs.push_back(Output::Settled { seq, outcome: Ok(tx) });
         self.event(SyncEvent::Synced { id, tx });
+        self.settle_conflicts(&mut writes, tx);
+        if let Some(pending) = self.outbox.sent_as(event) {
+            pending.writes = writes;
+        }
         self.pending_changed();
         let mut attrs = self.names.server().to_vec();
         let known = attrs.len();

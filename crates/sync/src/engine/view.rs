@@ -133,6 +133,11 @@ impl View {
         result
     }
 
+    /// What the latest transaction changed, if it applies.
+    pub(crate) fn last_commit(&self) -> Option<&Commit> {
+        self.layers.last()?.commit.as_ref()
+    }
+
     /// Takes the latest transaction off again.
     pub(crate) fn lift_last(&mut self) {
         let keep = self.layers.len().saturating_sub(1);
