@@ -1,5 +1,4 @@
 //! Transactions that make the attributes that they write.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use serde_json::{Value as Json, json};
 use tricedb_core::index::TripleIndex;
