@@ -175,22 +175,23 @@ impl<'a> Fields<'a> {
     }
 
     fn into_message(self) -> Result<ClientMessage, DecodeError> {
-        let nameless = |kind| DecodeError { kind: Box::new(kind), op: None, event: None };
+        // Read before the op, so that an answer to a message without one still finds its sender.
+        let event = self.client_event_id.map(text_of);
+        let name =
+            event.as_ref().and_then(|read| read.as_ref().ok()).map(|name| EventId::new(&**name));
+        let opless = |kind| DecodeError { kind: Box::new(kind), op: None, event: name.clone() };
         let Some(raw_op) = self.op else {
-            return Err(nameless(DecodeErrorKind::Missing { field: "op" }));
+            return Err(opless(DecodeErrorKind::Missing { field: "op" }));
         };
         let Ok(op) = text_of(raw_op) else {
-            return Err(nameless(malformed("op", raw_op)));
+            return Err(opless(malformed("op", raw_op)));
         };
         let op: &str = &op;
-        let event = match self.client_event_id.map(|raw| (raw, text_of(raw))) {
-            None => None,
-            Some((_, Ok(name))) => Some(EventId::new(&*name)),
-            Some((raw, Err(_))) => {
-                let kind = Box::new(malformed("client-event-id", raw));
-                return Err(DecodeError { kind, op: Some(op.to_owned()), event: None });
-            }
-        };
+        if let (Some(raw), Some(Err(_))) = (self.client_event_id, &event) {
+            let kind = Box::new(malformed("client-event-id", raw));
+            return Err(DecodeError { kind, op: Some(op.to_owned()), event: None });
+        }
+        let event = name;
         let result = match op {
             "init" => self.init(event.clone()).map(ClientMessage::Init),
             "add-query" => self.add_query(event.clone()).map(ClientMessage::AddQuery),
@@ -364,6 +365,15 @@ mod tests {
             assert_eq!(error(&text)["hint"]["in"], json!([field]));
         }
         assert_eq!(error("{}")["type"], "param-missing");
+    }
+
+    #[test]
+    fn a_message_without_an_op_is_answered_by_its_name() {
+        for op in ["", r#""op":null,"#, r#""op":5,"#, r#""op":{},"#] {
+            let answer = error(&format!(r#"{{{op}"client-event-id":"e"}}"#));
+            assert_eq!(answer["client-event-id"], "e", "{op}");
+            assert_eq!(answer["original-event"], json!({"client-event-id": "e"}), "{op}");
+        }
     }
 
     #[test]

@@ -76,8 +76,10 @@ impl DecodeError {
         };
         let q = matches!(&*self.kind, DecodeErrorKind::NullQuery).then_some(Json::Null);
         let mut message = ErrorMessage::answering(body, op, self.event.as_ref(), q);
-        if self.op.is_none() {
-            message.original_event = Json::Object(serde_json::Map::new());
+        if self.op.is_none()
+            && let Json::Object(original) = &mut message.original_event
+        {
+            original.remove("op");
         }
         message
     }
