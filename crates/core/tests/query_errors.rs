@@ -251,7 +251,7 @@ fn names_that_do_not_exist_are_no_fault_and_deep_nesting_is() {
         json!({"nope": {"$": {"where": {"a.b.c": {"$ne": 1}}}, "child": {"$": {"limit": 1}}}}),
         json!({"users": {"nope": {"deeper": {}}, "$": {"fields": ["nope"]}}}),
         json!({"users": {"$": {"where": {"or": [{"name": "x"}, {"nope.nope": 1}]}}}}),
-        json!({"$$ruleParams": {"a": 1}, "users": {"$": "x"}}),
+        json!({"$$ruleParams": {"a": 1}, "users": {"$": null}}),
     ];
     for query in fine {
         assert_eq!(refusal(&query), None, "{query}");
@@ -265,6 +265,19 @@ fn names_that_do_not_exist_are_no_fault_and_deep_nesting_is() {
     assert!(refusal(&json!({"users": deep})).unwrap().message().contains("nested too deeply"));
     let query = json!({"users": {"$": {"where": condition}}});
     assert!(refusal(&query).unwrap().message().contains("nested too deeply"));
+}
+
+#[test]
+fn options_that_are_no_object_are_refused_by_whoever_checks() {
+    for odd in [json!(5), json!("x"), json!([]), json!(true)] {
+        for query in [json!({"users": {"$": odd}}), json!({"nope": {"nope": {"$": odd}}})] {
+            let error = refusal(&query).unwrap();
+            assert_eq!(error.message(), "Validation failed for query");
+            assert_eq!(error.hint()["errors"][0]["expected"], "map?");
+            let parsed = query::parse(&query).unwrap();
+            assert!(query::evaluate(&index(), &parsed, &EvalOptions::client()).is_ok());
+        }
+    }
 }
 
 #[test]

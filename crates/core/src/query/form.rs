@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::error::QueryError;
+use super::error::{Fault, QueryError};
 use crate::id::{AttrId, EntityId};
 use crate::triple::Triple;
 use crate::value::Value;
@@ -116,6 +116,16 @@ pub(super) struct Options {
     pub(super) page: Page,
     pub(super) fields: Option<Vec<Arc<str>>>,
     pub(super) aggregate: Option<Aggregate>,
+    /// What is wrong with a `$` that is no object, for those who check.
+    pub(super) ignored: Option<Fault>,
+}
+
+impl Form {
+    /// The first fault, outer forms before inner ones, that only a check finds.
+    pub(super) fn unchecked_fault(&self) -> Option<&Fault> {
+        let inner = || self.children.iter().find_map(Self::unchecked_fault);
+        self.options.ignored.as_ref().or_else(inner)
+    }
 }
 
 /// Counting instead of listing.

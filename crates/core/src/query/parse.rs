@@ -79,12 +79,16 @@ fn form(label: &str, body: &Json, base: Place<'_>, at: usize) -> Parsed<Form> {
             return Err(Fault::shape("map?", place(&here, &[key])));
         }
     }
-    // Anything but an object under `$` is ignored, as the original does.
-    let options = match body.get("$").and_then(Json::as_object) {
-        Some(map) => {
+    let options = match body.get("$") {
+        Some(Json::Object(map)) => {
             OptionsReader { map, here: place(&here, &["$"]), top: base.is_empty(), at }.read()?
         }
-        None => Options::default(),
+        None | Some(Json::Null) => Options::default(),
+        // A client ignores it, a server does not.
+        Some(_) => Options {
+            ignored: Some(Fault::shape("map?", place(&here, &["$"]))),
+            ..Options::default()
+        },
     };
     let children = body
         .iter()
@@ -126,6 +130,7 @@ impl OptionsReader<'_> {
             page: self.page()?,
             fields: self.fields()?,
             aggregate: self.aggregate()?,
+            ignored: None,
         })
     }
 

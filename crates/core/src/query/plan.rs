@@ -100,6 +100,10 @@ impl Plan {
         query: &Query,
         options: &EvalOptions,
     ) -> Result<Self, QueryError> {
+        let unchecked = query.forms().iter().find_map(Form::unchecked_fault);
+        if let Some(fault) = unchecked.filter(|_| options.check) {
+            return Err(fault.clone().into_error(query.json()));
+        }
         let planner = Planner { index, catalog: index.catalog(), options };
         let forms = query
             .forms()
