@@ -1,6 +1,6 @@
 //! The live queries of an app: each is evaluated and encoded once for all sessions that hold it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
@@ -49,15 +49,16 @@ pub(super) struct LiveQuery {
     answer: Option<Kept>,
     /// Grows whenever the answer changes; 0 before the first.
     pub(super) version: u64,
-    /// Names the answer among [`KeptFragments`].
-    kept_as: u64,
     is_stale: bool,
-    pub(super) subscribers: Vec<SessionKey>,
+    pub(super) subscribers: BTreeSet<SessionKey>,
 }
 
 #[derive(Debug)]
 enum Kept {
-    Whole(Arc<Fragment>),
+    Whole {
+        fragment: Arc<Fragment>,
+        stamp: Stamp,
+    },
     /// The encoding was given up for its bytes.
     Digest(FragmentDigest),
 }
@@ -76,7 +77,7 @@ pub(super) struct LiveQueries {
     slots: Vec<Option<LiveQuery>>,
     free: Vec<LiveId>,
     /// Which queries read an attribute.
-    readers: HashMap<AttrId, Vec<LiveId>, FxBuildHasher>,
+    readers: HashMap<AttrId, BTreeSet<LiveId>, FxBuildHasher>,
     stale: Vec<LiveId>,
     changed: Vec<LiveId>,
     kept: KeptFragments,
@@ -84,13 +85,45 @@ pub(super) struct LiveQueries {
     evaluations: u64,
 }
 
-/// The fragments held, oldest encoding first, each under a number that is never used again: a place of
-/// [`LiveQueries`] is.
+/// When a fragment was encoded, in the order of all encodings.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Stamp(u64);
+
+/// Which queries hold their fragment, oldest encoding first, and how much that is. Every entry names a query
+/// that holds a fragment with this stamp.
 #[derive(Debug)]
 struct KeptFragments {
     bytes: usize,
     bytes_max: usize,
-    order: VecDeque<(LiveId, u64)>,
+    last: Stamp,
+    order: BTreeMap<Stamp, LiveId>,
+}
+
+impl KeptFragments {
+    const fn new(bytes_max: usize) -> Self {
+        Self { bytes: 0, bytes_max, last: Stamp(0), order: BTreeMap::new() }
+    }
+
+    fn enter(&mut self, id: LiveId, fragment: Arc<Fragment>) -> Kept {
+        self.last.0 += 1;
+        self.bytes += fragment.len();
+        self.order.insert(self.last, id);
+        Kept::Whole { fragment, stamp: self.last }
+    }
+
+    /// The answer is replaced, given up, or goes with its query.
+    fn leave(&mut self, kept: &Kept) {
+        if let Kept::Whole { fragment, stamp } = kept {
+            self.bytes -= fragment.len();
+            self.order.remove(stamp);
+        }
+    }
+
+    /// The query whose fragment is given up next, while there are too many bytes of them.
+    fn surplus(&self) -> Option<LiveId> {
+        let oldest = self.order.first_key_value().map(|(_, id)| *id);
+        oldest.filter(|_| self.bytes > self.bytes_max)
+    }
 }
 
 impl LiveQueries {
@@ -102,7 +135,7 @@ impl LiveQueries {
             readers: HashMap::default(),
             stale: Vec::new(),
             changed: Vec::new(),
-            kept: KeptFragments { bytes: 0, bytes_max: fragment_bytes_max, order: VecDeque::new() },
+            kept: KeptFragments::new(fragment_bytes_max),
             evaluations: 0,
         }
     }
@@ -139,7 +172,7 @@ impl LiveQueries {
             None => self.insert(index, query, key),
         };
         if let Some(live) = self.get_mut(id) {
-            live.subscribers.push(session);
+            live.subscribers.insert(session);
         }
         id
     }
@@ -154,9 +187,8 @@ impl LiveQueries {
             reads,
             answer: None,
             version: 0,
-            kept_as: 0,
             is_stale: true,
-            subscribers: Vec::new(),
+            subscribers: BTreeSet::new(),
         };
         let id = match self.free.pop() {
             Some(id) => {
@@ -176,7 +208,7 @@ impl LiveQueries {
     fn enter_reads(&mut self, id: LiveId) {
         let Some(live) = self.slots[id.0 as usize].as_ref() else { return };
         for attr in live.reads.attrs() {
-            self.readers.entry(attr).or_default().push(id);
+            self.readers.entry(attr).or_default().insert(id);
         }
     }
 
@@ -184,7 +216,7 @@ impl LiveQueries {
         let Some(live) = self.slots[id.0 as usize].as_ref() else { return };
         for attr in live.reads.attrs() {
             if let Some(readers) = self.readers.get_mut(&attr) {
-                readers.retain(|reader| *reader != id);
+                readers.remove(&id);
                 if readers.is_empty() {
                     self.readers.remove(&attr);
                 }
@@ -195,9 +227,7 @@ impl LiveQueries {
     /// Removes a subscriber; the query goes with its last one.
     pub(super) fn unsubscribe(&mut self, id: LiveId, session: SessionKey) {
         let Some(live) = self.get_mut(id) else { return };
-        if let Some(at) = live.subscribers.iter().position(|s| *s == session) {
-            live.subscribers.swap_remove(at);
-        }
+        live.subscribers.remove(&session);
         if live.subscribers.is_empty() {
             self.remove(id);
         }
@@ -206,9 +236,7 @@ impl LiveQueries {
     fn remove(&mut self, id: LiveId) {
         self.leave_reads(id);
         if let Some(live) = self.slots[id.0 as usize].take() {
-            if let Some(Kept::Whole(fragment)) = &live.answer {
-                self.kept.bytes -= fragment.len();
-            }
+            live.answer.iter().for_each(|kept| self.kept.leave(kept));
             self.by_key.remove(&live.key);
             // Lists may still name the id; what they mean for a later query at its place is harmless.
             self.free.push(id);
@@ -291,7 +319,7 @@ impl LiveQueries {
         let Some(live) = self.slots.get_mut(id.0 as usize).and_then(Option::as_mut) else {
             return Err(ErrorBody::internal("the query is gone"));
         };
-        if let (false, Some(Kept::Whole(fragment))) = (live.is_stale, &live.answer) {
+        if let (false, Some(Kept::Whole { fragment, .. })) = (live.is_stale, &live.answer) {
             return Ok(Fresh { fragment: fragment.clone(), version: live.version });
         }
         self.evaluations += 1;
@@ -299,15 +327,8 @@ impl LiveQueries {
         live.is_stale = false;
         let is_equal = match &live.answer {
             None => false,
-            Some(Kept::Whole(before)) => *before == fragment,
+            Some(Kept::Whole { fragment: before, .. }) => *before == fragment,
             Some(Kept::Digest(before)) => *before == fragment.digest(),
-        };
-        let was_kept = match &live.answer {
-            Some(Kept::Whole(before)) => {
-                self.kept.bytes -= before.len();
-                true
-            }
-            _ => false,
         };
         if !is_equal {
             if live.version > 0 {
@@ -315,33 +336,20 @@ impl LiveQueries {
             }
             live.version += 1;
         }
-        live.answer = Some(Kept::Whole(fragment.clone()));
-        let version = live.version;
-        self.kept.bytes += fragment.len();
-        if !(is_equal && was_kept) {
-            live.kept_as = self.evaluations;
-            self.kept.order.push_back((id, live.kept_as));
-        }
-        self.evict();
-        Ok(Fresh { fragment, version })
+        live.answer.iter().for_each(|kept| self.kept.leave(kept));
+        live.answer = Some(self.kept.enter(id, fragment.clone()));
+        Ok(Fresh { fragment, version: live.version })
     }
 
-    /// Gives up the oldest encodings while there are too many bytes of them.
-    fn evict(&mut self) {
-        // Entries of replaced encodings are only skipped here, so they must not pile up.
-        let entries_max = 2 * self.slots.len() + 16;
-        while self.kept.bytes > self.kept.bytes_max || self.kept.order.len() > entries_max {
-            let Some((id, kept_as)) = self.kept.order.pop_front() else { return };
-            let Some(live) = self.slots[id.0 as usize].as_mut() else { continue };
-            let Some(Kept::Whole(fragment)) = &live.answer else { continue };
-            if live.kept_as != kept_as {
-                continue;
-            }
-            if self.kept.bytes > self.kept.bytes_max {
-                self.kept.bytes -= fragment.len();
-                live.answer = Some(Kept::Digest(fragment.digest()));
-            } else {
-                self.kept.order.push_back((id, kept_as));
+    /// Gives up the oldest encodings while there are too many bytes of them. Done once everybody has been
+    /// told: an encoding that is larger than all the room is shared among those who hear of it together.
+    pub(super) fn evict(&mut self) {
+        while let Some(id) = self.kept.surplus() {
+            let live = self.slots.get_mut(id.0 as usize).and_then(Option::as_mut);
+            let Some(answer) = live.and_then(|live| live.answer.as_mut()) else { return };
+            self.kept.leave(answer);
+            if let Kept::Whole { fragment, .. } = &*answer {
+                *answer = Kept::Digest(fragment.digest());
             }
         }
     }

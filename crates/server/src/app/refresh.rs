@@ -22,8 +22,8 @@ impl AppState {
     pub(super) fn refresh(&mut self) {
         let mut owed = self.evaluate_stale();
         for live in self.live.take_changed() {
-            let subscribers = self.live.get(live).map_or(&[][..], |live| &live.subscribers);
-            owed.extend(subscribers.iter().map(|session| (*session, Some(live))));
+            let subscribers = self.live.get(live).into_iter().flat_map(|live| &live.subscribers);
+            owed.extend(subscribers.map(|session| (*session, Some(live))));
         }
         if self.attrs.take_changed() {
             owed.extend(self.sessions.keys().map(|session| (*session, None)));

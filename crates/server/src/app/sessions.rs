@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 use serde_json::Value as Json;
-use tricedb_core::id::{EventId, SessionId};
+use tricedb_core::id::{EventId, SessionId, TxId};
 use tricedb_core::query::{self, canonical_json};
 use tricedb_protocol::{
     AddQuery, ClientMessage, ErrorBody, ErrorMessage, Features, RemoveQuery, Transact,
@@ -45,6 +45,8 @@ pub(super) struct SessionState {
     pub(super) attrs_sent: u64,
     /// The reader is slow: it gets no refreshes for now.
     pub(super) is_paused: bool,
+    /// The position of the last commit that it made.
+    pub(super) last_commit: Option<TxId>,
 }
 
 /// One query of one session.
@@ -81,6 +83,7 @@ impl AppState {
             subscriptions: HashMap::default(),
             attrs_sent: self.attrs.version(),
             is_paused: false,
+            last_commit: None,
         };
         self.sessions.insert(session, state);
         self.send_init_ok(session, event);
@@ -161,6 +164,13 @@ impl AppState {
     }
 
     /// Answers a subscription with its present result, or with why there is none; then it ends.
+    ///
+    /// If the app's last commit is this session's own, the answer claims the position before it: true, for
+    /// a result may contain more than it claims, and what the original's clients are used to, whose position
+    /// is read before the query runs. A client evaluates a query over that query's triples and those of its
+    /// own transactions that the claim does not cover. So a client that has just created two things, asks
+    /// for the one and then links them sees the other at the end of the link at once, although the result
+    /// did not hold it. The overlay changes nothing that the result contains, and the next refresh ends it.
     pub(super) fn send_query_ok(
         &mut self,
         session: SessionKey,
@@ -174,7 +184,10 @@ impl AppState {
         match self.live.fresh(live, &self.index) {
             Ok(fresh) => {
                 subscription.sent = fresh.version;
-                let processed = self.position;
+                let processed = match state.last_commit {
+                    Some(own) if own == self.position => TxId(own.0 - 1),
+                    _ => self.position,
+                };
                 let frame = frames::add_query_ok(&echo, &fresh.fragment, processed, event.as_ref());
                 let canonical = canonical.clone();
                 self.send(session, frame, Remedy::Requery { session, canonical, event });
@@ -216,7 +229,15 @@ impl AppState {
         let key = event.clone().map(|event| EventKey { user: None, event });
         let outcome = match key.as_ref().and_then(|key| self.outcomes.get(key)) {
             Some(first) => first.clone(),
-            None => self.run_client_steps(&tx_steps, key, now),
+            None => {
+                let outcome = self.run_client_steps(&tx_steps, key, now);
+                if let (Outcome::Accepted(position), Some(state)) =
+                    (&outcome, self.sessions.get_mut(&session))
+                {
+                    state.last_commit = Some(*position);
+                }
+                outcome
+            }
         };
         match outcome {
             Outcome::Accepted(position) => {

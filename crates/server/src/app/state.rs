@@ -213,6 +213,7 @@ impl AppState {
                 self.snapshot_if_due();
             }
         }
+        self.live.evict();
         self.release();
     }
 
@@ -239,6 +240,8 @@ impl AppState {
             }
         }
         self.live.feel_everything(&self.index);
+        // Positions are taken again, perhaps by others.
+        self.sessions.values_mut().for_each(|session| session.last_commit = None);
         for held in self.held.take_all() {
             self.remedy(held);
         }

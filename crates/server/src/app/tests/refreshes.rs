@@ -166,6 +166,63 @@ fn a_query_can_come_and_go_as_often_as_it_likes() {
 }
 
 #[test]
+fn a_query_right_behind_an_own_commit_leaves_it_to_be_overlaid() {
+    let mut app = Harness::logged();
+    let seeded = app.seed(&todos());
+    let (a, b) = (app.open(), app.open());
+    let claimed = |app: &mut Harness, session, q: &Json| {
+        app.add_query(session, q);
+        app.flush_all();
+        match app.take(session).pop() {
+            Some(ServerMessage::AddQueryOk(ok)) => ok.processed_tx_id,
+            other => panic!("{other:?}"),
+        }
+    };
+    let limited = |limit: u32| json!({"todos": {"$": {"limit": limit}}});
+    assert_eq!(claimed(&mut app, a, &limited(1)), seeded);
+    app.transact(a, "own", &app.set_title(1, "uno"));
+    app.flush_all();
+    app.take(a);
+    let own = app.state.position();
+    assert_eq!(claimed(&mut app, a, &limited(2)), seeded);
+    assert_eq!(claimed(&mut app, b, &limited(2)), own);
+    // What comes later ends it, for the query that it reaches.
+    app.transact(b, "other", &app.set_title(2, "due"));
+    app.flush_all();
+    let messages = app.take(a);
+    let [ServerMessage::RefreshOk(refresh)] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(refresh.processed_tx_id, own.next());
+    assert_eq!(claimed(&mut app, a, &limited(3)), own.next());
+    // A resend commits nothing.
+    app.transact(a, "own", &app.set_title(1, "uno"));
+    assert_eq!(claimed(&mut app, a, &limited(4)), own.next());
+    // A commit that was lost leaves its position to others.
+    app.transact(a, "lost", &app.set_title(1, "ein"));
+    app.fail_flush();
+    app.flush_all();
+    app.transact(b, "other again", &app.set_title(2, "zwei"));
+    app.flush_all();
+    assert_eq!(claimed(&mut app, a, &limited(5)), app.state.position());
+}
+
+#[test]
+fn an_answer_too_large_to_keep_is_made_once_for_all_who_hear_of_it_together() {
+    let limits = AppLimits { fragment_bytes_max: 0, ..AppLimits::default() };
+    let mut app = Harness::with(limits, LoadedLog::default(), true);
+    app.seed(&todos());
+    let sessions: Vec<_> = (0..10).map(|_| app.open()).collect();
+    for session in &sessions {
+        app.add_query(*session, &json!({"todos": {}}));
+        app.add_query(*session, &json!({"todos": {"$": {"limit": 1}}}));
+        app.take(*session);
+    }
+    let before = app.state.evaluations();
+    app.seed(&json!([["update", "todos", id(1), {"title": "uno"}]]));
+    assert_eq!(app.state.evaluations(), before + 2);
+    assert!(sessions.iter().all(|session| app.ops(*session) == ["refresh-ok"]));
+}
+
+#[test]
 fn a_slow_reader_gets_one_refresh_for_all_it_missed() {
     let mut app = Harness::volatile();
     app.seed(&todos());
