@@ -39,10 +39,12 @@ const WRITE_BUFFER: usize = 4 << 10;
 /// A message or frame larger than this leaves buffers that are not kept. Making new ones costs about a
 /// microsecond.
 const KEPT_BUFFER: usize = 4 << 10;
-/// How much of what a refused peer still sends is read, so that it gets to read why.
-const DRAINED_MAX: u64 = 64 << 20;
-/// How long it is read.
+/// How long what a refused peer still sends is read and thrown away, so that it gets to read why: closing
+/// under its hands would reset the connection, which discards the farewell. A peer may send a lot before
+/// it looks, so that only time bounds it.
 const DRAINED_FOR: Duration = Duration::from_secs(2);
+/// How much of it is read at a time.
+const DRAIN_BUFFER: usize = 16 << 10;
 
 /// Why a connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,14 +148,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             io.write_all(&[0x88, 2, high, low]).await?;
             io.flush().await?;
             io.shutdown().await?;
-            let mut scratch = [0; 4_096];
-            let mut drained = 0_u64;
-            while drained < DRAINED_MAX {
-                match io.read(&mut scratch).await? {
-                    0 => break,
-                    n => drained += n as u64,
-                }
-            }
+            let mut scratch = vec![0; DRAIN_BUFFER];
+            while io.read(&mut scratch).await? > 0 {}
             std::io::Result::Ok(())
         };
         // Whether the peer took it is its own affair.
