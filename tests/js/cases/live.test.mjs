@@ -8,7 +8,7 @@ const test = group('live');
 const ALL = { users: { bookshelves: { books: {} } } };
 
 // One user with a shelf with a book, two peers that look at them, and whose turn it is.
-async function setUp(t, schema = shelves) {
+async function setUp(t, { schema } = { schema: shelves }) {
   const app = await t.app(schema);
   const peers = await Promise.all([t.peer(app), t.peer(app)]);
   const views = peers.map((peer) => peer.subscribe(ALL));
@@ -100,7 +100,7 @@ test('delete-by-lookup', async (t) => {
 });
 
 test('without-a-schema', async (t) => {
-  const { peers, both, user } = await setUp(t, undefined);
+  const { peers, both, user } = await setUp(t, { schema: undefined });
   const shelf = t.id();
   await peers[1].write(
     ['update', 'bookshelves', shelf, { colour: 'green' }],
