@@ -7,6 +7,7 @@ mod story;
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use clap::Args;
@@ -63,10 +64,13 @@ pub(crate) enum DemoFailure {
 
 /// For the whole story; it takes a second or so where nothing is wrong.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// For the server's end after that.
+const END_LIMIT: Duration = Duration::from_secs(20);
 
 /// Ends well only if all clients and the server hold the same in the end.
 pub(crate) async fn run(arguments: &DemoArguments) -> Result<(), DemoFailure> {
     let mut stop = StopSignal::new()?;
+    let watchdog = Watchdog::begin();
     let folder = tempfile::Builder::new().prefix("tricedb-demo-").tempdir()?;
     let config = Config {
         listen: arguments.listen,
@@ -93,9 +97,37 @@ pub(crate) async fn run(arguments: &DemoArguments) -> Result<(), DemoFailure> {
         }
         screen.result(&result)?;
         if arguments.serve {
+            watchdog.end();
             stop.wait().await;
         }
     }
-    server.shutdown().await?;
-    told.map(drop)
+    let ended = tokio::time::timeout(END_LIMIT, server.shutdown()).await;
+    told?;
+    ended
+        .map_err(|_| DemoFailure::NotAsPromised("the server ends when it is asked to".into()))??;
+    Ok(())
+}
+
+/// Ends the process if even its timers hang; until dropped.
+struct Watchdog(Sender<()>);
+
+impl Watchdog {
+    fn begin() -> Self {
+        let (sender, ended) = channel();
+        std::thread::spawn(move || {
+            let limit = TIME_LIMIT + 2 * END_LIMIT;
+            if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                eprintln!(
+                    "error: the demo is stuck and does not react any more after {} s",
+                    limit.as_secs()
+                );
+                std::process::exit(1);
+            }
+        });
+        Self(sender)
+    }
+
+    fn end(self) {
+        drop(self.0);
+    }
 }
