@@ -223,7 +223,9 @@ pub trait CommitLog: Send {
     async fn load(&mut self) -> Result<LoadedLog, LogError>;
 
     /// Stores a snapshot of the state at `position` (at most the position of the last append) and trims
-    /// the commits it covers. Outcomes stay, up to their retention time.
+    /// the commits it covers. Outcomes stay, up to their retention time. May return when the work has
+    /// begun: it then goes on between the following appends and is finished by [`Self::close`], and a
+    /// failure is reported by the next snapshot or by the closing.
     ///
     /// # Errors
     /// [`LogError::Storage`]; the log is as before then.

@@ -78,7 +78,15 @@ impl Registry {
         if self.is_closing.load(Ordering::SeqCst) {
             return Err(shutting_down());
         }
-        let open = self.load(id).await?;
+        let open = match self.load(id).await {
+            Ok(open) => open,
+            Err(error) => {
+                drop(place);
+                // Asking for apps that do not exist must not fill the memory.
+                self.forget(id, slot);
+                return Err(error);
+            }
+        };
         let handle = open.handle.clone();
         slot.watch(open.health.clone());
         *place = Some(open);
@@ -213,4 +221,38 @@ fn shutting_down() -> OpenAppError {
 
 fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> OpenAppError {
     OpenAppError::Unavailable(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::accounts::NewApp;
+
+    #[tokio::test]
+    async fn apps_that_do_not_exist_leave_nothing_behind() {
+        let store = AppStore::open(&Storage::Memory).await.unwrap();
+        let registry = Registry::new(store, &Config::default());
+        let asked = (0..8).map(|n| AppId::new(Uuid::from_u128(n % 2)));
+        for answer in join_all(asked.map(|id| registry.open(id))).await {
+            assert!(matches!(answer, Err(OpenAppError::NotFound(_))));
+        }
+        assert!(!registry.delete(AppId::new(Uuid::nil())).await.unwrap());
+        assert_eq!(registry.slots().len(), 0);
+        registry.shutdown().await;
+        registry.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nothing_opens_once_the_end_has_begun() {
+        let store = AppStore::open(&Storage::Memory).await.unwrap();
+        let id = store.create_app(NewApp::default()).await.unwrap().id;
+        let registry = Registry::new(store, &Config::default());
+        let handle = registry.open(id).await.unwrap();
+        registry.shutdown().await;
+        assert!(handle.is_closed());
+        assert!(matches!(registry.open(id).await, Err(OpenAppError::Unavailable(_))));
+        registry.close().await.unwrap();
+    }
 }

@@ -1,0 +1,230 @@
+//! The program as its operator runs it: serving, administering, and how commands end.
+
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tricedb");
+
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(PROGRAM)
+        .args(arguments)
+        .current_dir(dir)
+        .env_remove("TRICEDB_ADMIN_TOKEN")
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The last line of what a command that succeeded printed, as JSON.
+fn result(output: &Output) -> Json {
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap()
+}
+
+/// What a command that failed said.
+fn failure(output: &Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    assert_eq!(text(&output.stdout), "");
+    text(&output.stderr)
+}
+
+/// A server in its own process, killed if the test fails.
+struct Server {
+    process: Child,
+    output: BufReader<ChildStdout>,
+    /// What it printed before it was ready.
+    printed: Vec<String>,
+    url: String,
+}
+
+impl Server {
+    fn start(dir: &Path, arguments: &[&str]) -> Self {
+        let mut process = Command::new(PROGRAM)
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .current_dir(dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let mut printed = Vec::new();
+        let url = loop {
+            let mut line = String::new();
+            assert_ne!(output.read_line(&mut line).unwrap(), 0, "ended before it was ready");
+            match line.trim_end().strip_prefix("listening on ") {
+                Some(url) => break url.to_owned(),
+                None => printed.push(line.trim_end().to_owned()),
+            }
+        };
+        Self { process, output, printed, url }
+    }
+
+    /// Ends it as a service manager does; whether it ended well, and all that it had printed since.
+    fn stop(mut self, signal: Signal) -> (Option<i32>, String) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+        let status = self.process.wait().unwrap();
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        self.process.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
+        (status.code(), rest)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+const ID: &str = "11111111-1111-4111-8111-111111111111";
+
+#[test]
+fn an_app_is_made_written_read_and_deleted_without_a_server() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path();
+    let missing = failure(&run(dir, &["app", "list"]), 1);
+    assert!(missing.contains("tricedb app create"), "{missing}");
+    let schema = json!({"entities": {"todos": {"attrs": {"n": {
+        "valueType": "number", "required": false, "config": {"indexed": false, "unique": false},
+    }}}}, "links": {}});
+    std::fs::write(dir.join("schema.json"), schema.to_string()).unwrap();
+    let app = result(&run(dir, &["app", "create", "One", "--schema", "schema.json", "--json"]));
+    let id = app["app_id"].as_str().unwrap();
+    assert_eq!(app["admin_token"].as_str().unwrap().len(), 36);
+
+    let steps = json!([["create", "todos", ID, {"n": 1}]]).to_string();
+    let done = result(&run(dir, &["transact", &steps, "--app", id, "--json"]));
+    assert!(done["tx_id"].as_u64().unwrap() > 0);
+    let todos = result(&run(dir, &["query", r#"{"todos":{}}"#, "--app", id, "--json"]));
+    assert_eq!(todos, json!({"todos": [{"id": ID, "n": 1}]}));
+
+    let wrong = json!([["update", "todos", ID, {"n": "one"}]]).to_string();
+    assert!(failure(&run(dir, &["transact", &wrong, "--app", id]), 1).contains("number"));
+    let unknown = json!([["update", "todos", ID, {"color": "red"}]]).to_string();
+    let strict = run(dir, &["transact", &unknown, "--app", id, "--strict"]);
+    assert!(failure(&strict, 1).contains("missing"), "{strict:?}");
+    assert!(failure(&run(dir, &["query", "not json", "--app", id]), 1).contains("JSON"));
+    assert!(failure(&run(dir, &["query", "{}", "--app", ID]), 1).contains("no app"));
+
+    let list = result(&run(dir, &["app", "list", "--json"]));
+    assert_eq!(
+        (&list["apps"][0]["app_id"], &list["apps"][0]["title"]),
+        (&json!(id), &json!("One"))
+    );
+    assert!(!list.to_string().contains("token"));
+    result(&run(dir, &["app", "delete", id, "--json"]));
+    assert!(failure(&run(dir, &["app", "delete", id]), 1).contains("no app"));
+    assert_eq!(result(&run(dir, &["app", "list", "--json"])), json!({"apps": []}));
+    assert_eq!(std::fs::read_dir(dir.join("tricedb-data/apps")).unwrap().count(), 0);
+}
+
+#[test]
+fn wrong_usage_is_told_apart_from_failure() {
+    let dir = TempDir::new().unwrap();
+    for arguments in [&["nonsense"][..], &["query", "{}"], &["query", "{}", "--app", "1"], &[]] {
+        let output = run(dir.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?} {output:?}");
+    }
+    // Nothing listens on port 1.
+    let arguments = ["query", "{}", "--app", ID, "--url", "http://127.0.0.1:1", "--token", ID];
+    let told = failure(&run(dir.path(), &arguments), 1);
+    assert!(told.contains("is the server running there?"), "{told}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_server_serves_until_it_is_told_to_stop_and_keeps_what_it_took() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path();
+    let made = result(&run(dir, &["app", "create", "One", "--json"]));
+    let (id, token) = (made["app_id"].as_str().unwrap(), made["admin_token"].as_str().unwrap());
+    for signal in [Signal::TERM, Signal::INT] {
+        let server = Server::start(dir, &[]);
+        assert_eq!(server.printed, [] as [&str; 0]);
+        let told = failure(&run(dir, &["app", "list"]), 1);
+        assert!(told.contains("in use by another tricedb process"), "{told}");
+        let second = run(dir, &["serve", "--listen", "127.0.0.1:0"]);
+        assert!(failure(&second, 1).contains("in use by another tricedb process"));
+
+        let place = ["--app", id, "--url", &server.url, "--token", token, "--json"];
+        let steps = json!([["update", "todos", ID, {"signal": format!("{signal:?}")}]]).to_string();
+        result(&run(dir, &[&["transact", &steps][..], &place].concat()));
+        let expected = json!({"todos": [{"id": ID, "signal": format!("{signal:?}")}]});
+        let query = ["query", r#"{"todos":{}}"#];
+        assert_eq!(result(&run(dir, &[&query[..], &place].concat())), expected);
+        // Only developers' servers make apps for whoever asks.
+        let create = run(dir, &["app", "create", "Two", "--url", &server.url]);
+        assert!(failure(&create, 1).contains("--dev"), "{create:?}");
+        let (code, said) = server.stop(signal);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(!said.contains(token), "{said}");
+        assert_eq!(result(&run(dir, &[&query[..], &["--app", id, "--json"]].concat())), expected);
+    }
+}
+
+#[test]
+fn a_developers_server_makes_a_first_app_and_temporary_ones() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path();
+    let server = Server::start(dir, &["--dev"]);
+    let [id, token] = &server.printed[..] else { panic!("{:?}", server.printed) };
+    let id = id.strip_prefix("app id       ").unwrap();
+    let token = token.strip_prefix("admin token  ").unwrap();
+    let query = ["query", r#"{"todos":{}}"#, "--json", "--url", &server.url];
+    let of_first = [&query[..], &["--app", id, "--token", token]].concat();
+    assert_eq!(result(&run(dir, &of_first)), json!({"todos": []}));
+
+    let made = result(&run(dir, &["app", "create", "Temp", "--url", &server.url, "--json"]));
+    let (temp, its) = (made["app_id"].as_str().unwrap(), made["admin_token"].as_str().unwrap());
+    let of_temp = [&query[..], &["--app", temp, "--token", its]].concat();
+    assert_eq!(result(&run(dir, &of_temp)), json!({"todos": []}));
+    let others = [&query[..], &["--app", temp, "--token", token]].concat();
+    assert!(failure(&run(dir, &others), 1).contains("app-admin-token"));
+    let delete = ["app", "delete", temp, "--url", &server.url, "--token", its];
+    assert_eq!(run(dir, &delete).status.code(), Some(0));
+    assert!(failure(&run(dir, &of_temp), 1).contains("refused"));
+    assert_eq!(server.stop(Signal::TERM).0, Some(0));
+
+    // There is a first app now, and its token was shown once.
+    let server = Server::start(dir, &["--dev"]);
+    assert_eq!(server.printed, [] as [&str; 0]);
+    assert_eq!(server.stop(Signal::TERM).0, Some(0));
+}
+
+#[test]
+fn what_is_in_memory_only_leaves_nothing() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path(), &["--memory", "--dev"]);
+    assert_eq!(server.printed.len(), 2);
+    assert_eq!(server.stop(Signal::TERM).0, Some(0));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn queries_and_steps_may_come_from_standard_input() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path();
+    let made = result(&run(dir, &["app", "create", "One", "--json"]));
+    let mut process = Command::new(PROGRAM)
+        .args(["query", "-", "--json", "--app", made["app_id"].as_str().unwrap()])
+        .current_dir(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    process.stdin.take().unwrap().write_all(b"{\"todos\": {}}").unwrap();
+    assert_eq!(result(&process.wait_with_output().unwrap()), json!({"todos": []}));
+}
