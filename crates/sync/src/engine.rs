@@ -223,6 +223,8 @@ pub struct SyncEngine {
     queries: BTreeMap<Arc<str>, Subscription>,
     last_once: u64,
     ledger: Ledger,
+    /// How long the server may take to answer.
+    answer_max: Duration,
     /// Why there is no session, if there should be one.
     trouble: Option<Arc<str>>,
     /// Pending transactions changed: views are to be aligned, results looked at.
@@ -279,6 +281,7 @@ impl SyncEngine {
             queries: BTreeMap::new(),
             last_once: 0,
             ledger: Ledger::default(),
+            answer_max: transact::ANSWER_MAX,
             trouble: None,
             is_unsettled: true,
             may_retire: false,

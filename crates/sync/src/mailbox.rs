@@ -117,3 +117,37 @@ impl Stream for SyncEvents {
         self.0.poll(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T: Clone>(mailbox: &Mailbox<T>) -> Poll<Option<T>> {
+        mailbox.poll(&Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_slow_reader_gets_the_latest_result_and_the_end() {
+        let mailbox = Mailbox::new(Keeps::Latest);
+        assert_eq!(read(&mailbox), Poll::Pending);
+        mailbox.put(1);
+        mailbox.put(2);
+        assert_eq!(read(&mailbox), Poll::Ready(Some(2)));
+        assert_eq!(read(&mailbox), Poll::Pending);
+        assert_eq!(mailbox.latest(), Some(2));
+        mailbox.put(3);
+        mailbox.end();
+        mailbox.put(4);
+        assert_eq!(read(&mailbox), Poll::Ready(Some(3)));
+        assert_eq!(read(&mailbox), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_reader_of_events_that_falls_behind_misses_the_oldest() {
+        let mailbox = Mailbox::new(Keeps::Queue);
+        for n in 0..EVENTS_MAX + 2 {
+            mailbox.put(n);
+        }
+        assert_eq!(read(&mailbox), Poll::Ready(Some(2)));
+    }
+}

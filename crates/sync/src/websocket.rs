@@ -1,5 +1,7 @@
 //! The WebSocket transport.
 
+mod line;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -8,13 +10,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tricedb_core::id::AppId;
 use tricedb_core::port::{Connection, Frame, Transport, TransportError};
+
+use line::Line;
 
 /// The path of the session's endpoint, where an address has none.
 const SESSION_PATH: &str = "/runtime/session";
@@ -31,8 +35,8 @@ const PING_AFTER: Duration = Duration::from_secs(10);
 /// Silence after which the connection counts as dead. Servers ping every five seconds.
 const DEAD_AFTER: Duration = Duration::from_secs(25);
 
-/// Longest time for one frame to leave.
-const SEND_MAX: Duration = Duration::from_secs(60);
+/// Longest time without a byte moving while a frame leaves.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// Frames read ahead while sending.
 const READ_AHEAD_MAX: usize = 64;
@@ -115,7 +119,7 @@ impl Transport for WebSocketTransport {
             .write_buffer_size(0)
             .max_message_size(Some(MESSAGE_LEN_MAX))
             .max_frame_size(Some(MESSAGE_LEN_MAX));
-        let (stream, _) = client_async_with_config(&self.url, stream, Some(config))
+        let (stream, _) = client_async_with_config(&self.url, Line::new(stream), Some(config))
             .await
             .map_err(|error| self.unreachable(error))?;
         Ok(Box::new(WebSocketConnection::new(stream)))
@@ -123,11 +127,11 @@ impl Transport for WebSocketTransport {
 }
 
 struct WebSocketConnection {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Line>,
     /// Read while sending.
     ahead: VecDeque<Message>,
-    heard: Instant,
-    is_asked: bool,
+    /// When the peer was last asked for a sign of life.
+    asked: Option<Instant>,
 }
 
 fn lost(error: &Error) -> TransportError {
@@ -144,8 +148,8 @@ fn now() -> Instant {
 }
 
 impl WebSocketConnection {
-    fn new(stream: WebSocketStream<TcpStream>) -> Self {
-        Self { stream, ahead: VecDeque::new(), heard: now(), is_asked: false }
+    const fn new(stream: WebSocketStream<Line>) -> Self {
+        Self { stream, ahead: VecDeque::new(), asked: None }
     }
 
     async fn message(&mut self) -> Result<Message, TransportError> {
@@ -153,45 +157,57 @@ impl WebSocketConnection {
             return Ok(message);
         }
         loop {
-            let until = self.heard + if self.is_asked { DEAD_AFTER } else { PING_AFTER };
+            let heard = self.stream.get_ref().heard;
+            let is_asked = self.asked.is_some_and(|asked| asked > heard);
+            let until = heard + if is_asked { DEAD_AFTER } else { PING_AFTER };
             tokio::select! {
                 biased;
-                message = self.stream.next() => {
-                    self.heard = now();
-                    self.is_asked = false;
-                    return match message {
-                        Some(Ok(message)) => Ok(message),
-                        Some(Err(error)) => Err(lost(&error)),
-                        None => Err(ended()),
-                    };
-                }
-                () = sleep_until(until) => {
-                    if self.is_asked {
-                        let reason = format!("nothing heard for {} seconds", DEAD_AFTER.as_secs());
-                        return Err(TransportError::Lost { reason });
-                    }
-                    self.is_asked = true;
-                    self.stream.send(Message::Ping(Vec::new().into())).await.map_err(|e| lost(&e))?;
-                }
+                message = self.stream.next() => return match message {
+                    Some(Ok(message)) => Ok(message),
+                    Some(Err(error)) => Err(lost(&error)),
+                    None => Err(ended()),
+                },
+                () = sleep_until(until) => {}
             }
+            if self.stream.get_ref().heard > heard {
+                // Part of a message came.
+                continue;
+            }
+            if is_asked {
+                let reason = format!("nothing heard for {} seconds", DEAD_AFTER.as_secs());
+                return Err(TransportError::Lost { reason });
+            }
+            self.asked = Some(now());
+            self.stream.send(Message::Ping(Vec::new().into())).await.map_err(|e| lost(&e))?;
         }
     }
 
     /// Hands a message over, reading meanwhile: a peer that waits for us to read would never take it.
     async fn hand_over(&mut self, message: Message) -> Result<(), TransportError> {
-        let Self { stream, ahead, heard, is_asked } = self;
-        stream.feed(message).await.map_err(|error| lost(&error))?;
+        self.stream.get_mut().moved = now();
+        self.stream.feed(message).await.map_err(|error| lost(&error))?;
+        loop {
+            let moved = self.stream.get_ref().moved;
+            match timeout_at(moved + STUCK_AFTER, self.flush_and_read()).await {
+                Ok(result) => return result,
+                Err(_) if self.stream.get_ref().moved > moved => {}
+                Err(_) => {
+                    let reason = format!("nothing left for {} seconds", STUCK_AFTER.as_secs());
+                    return Err(TransportError::Lost { reason });
+                }
+            }
+        }
+    }
+
+    async fn flush_and_read(&mut self) -> Result<(), TransportError> {
+        let Self { stream, ahead, .. } = self;
         poll_fn(|context| {
             if let Poll::Ready(result) = stream.poll_flush_unpin(context) {
                 return Poll::Ready(result.map_err(|error| lost(&error)));
             }
             while ahead.len() < READ_AHEAD_MAX {
                 match stream.poll_next_unpin(context) {
-                    Poll::Ready(Some(Ok(message))) => {
-                        ahead.push_back(message);
-                        *heard = now();
-                        *is_asked = false;
-                    }
+                    Poll::Ready(Some(Ok(message))) => ahead.push_back(message),
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(lost(&error))),
                     Poll::Ready(None) => return Poll::Ready(Err(ended())),
                     Poll::Pending => break,
@@ -210,13 +226,7 @@ impl Connection for WebSocketConnection {
             Frame::Text(text) => Message::Text(text.into()),
             Frame::Binary(bytes) => Message::Binary(bytes.into()),
         };
-        match timeout(SEND_MAX, self.hand_over(message)).await {
-            Ok(result) => result,
-            Err(_) => {
-                let reason = format!("a frame did not leave within {} seconds", SEND_MAX.as_secs());
-                Err(TransportError::Lost { reason })
-            }
-        }
+        self.hand_over(message).await
     }
 
     async fn receive(&mut self) -> Result<Frame, TransportError> {
@@ -239,7 +249,92 @@ impl Connection for WebSocketConnection {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::accept_async;
+
     use super::*;
+
+    /// A connection, and its other end.
+    async fn pair() -> (Box<dyn Connection>, WebSocketStream<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let app = AppId(uuid::Uuid::nil());
+        let transport = WebSocketTransport::new(&url, app).unwrap();
+        let accepted = async { accept_async(listener.accept().await.unwrap().0).await.unwrap() };
+        let (ours, theirs) = tokio::join!(transport.connect(), accepted);
+        (ours.unwrap(), theirs)
+    }
+
+    #[tokio::test]
+    async fn frames_go_both_ways_until_the_peer_closes() {
+        let (mut ours, mut theirs) = pair().await;
+        ours.send(Frame::Text("é".into())).await.unwrap();
+        assert_eq!(theirs.next().await.unwrap().unwrap(), Message::text("é"));
+        theirs.send(Message::Ping(Vec::new().into())).await.unwrap();
+        theirs.send(Message::binary(vec![1, 2])).await.unwrap();
+        assert_eq!(ours.receive().await.unwrap(), Frame::Binary(vec![1, 2]));
+        theirs.close(None).await.unwrap();
+        assert!(matches!(ours.receive().await, Err(TransportError::Lost { .. })));
+    }
+
+    #[tokio::test]
+    async fn two_ends_that_send_before_they_read_do_not_block_each_other() {
+        let (mut ours, mut theirs) = pair().await;
+        let large = "x".repeat(16 << 20);
+        let peer = tokio::spawn({
+            let large = large.clone();
+            async move {
+                theirs.send(Message::text(large)).await.unwrap();
+                theirs.next().await.unwrap().unwrap().len()
+            }
+        });
+        ours.send(Frame::Text(large.clone())).await.unwrap();
+        assert_eq!(ours.receive().await.unwrap(), Frame::Text(large));
+        assert_eq!(peer.await.unwrap(), 16 << 20);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_says_nothing_counts_as_gone() {
+        let (mut ours, theirs) = pair().await;
+        // Nobody reads on the other end, so that no pong comes back.
+        tokio::time::pause();
+        let started = now();
+        let TransportError::Lost { reason } = ours.receive().await.unwrap_err() else { panic!() };
+        assert!(reason.contains("25 seconds"), "{reason}");
+        assert!(started.elapsed() >= DEAD_AFTER);
+        drop(theirs);
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_arrives_slowly_is_a_sign_of_life() {
+        use tokio::io::AsyncWriteExt;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut raw, _) = listener.accept().await.unwrap();
+        let role = tokio_tungstenite::tungstenite::protocol::Role::Client;
+        let stream = WebSocketStream::from_raw_socket(Line::new(tcp), role, None).await;
+        let mut ours = WebSocketConnection::new(stream);
+        // The header of a text frame of nine bytes, and the first of them.
+        raw.write_all(&[0x81, 9, b'x']).await.unwrap();
+        tokio::time::pause();
+        let slowly = async {
+            for _ in 0..8 {
+                tokio::time::sleep(DEAD_AFTER / 2).await;
+                raw.write_all(b"x").await.unwrap();
+            }
+        };
+        let (frame, ()) = tokio::join!(ours.receive(), slowly);
+        assert_eq!(frame.unwrap(), Frame::Text("xxxxxxxxx".into()));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_unreachable() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let transport = WebSocketTransport::new(&url, AppId(uuid::Uuid::nil())).unwrap();
+        assert!(matches!(transport.connect().await, Err(TransportError::Unreachable { .. })));
+    }
 
     #[test]
     fn addresses_get_the_official_path_and_the_app() {

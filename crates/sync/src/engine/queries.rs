@@ -329,6 +329,7 @@ impl SyncEngine {
         self.ledger.query(key.into(), now);
         let Some(subscription) = self.queries.get_mut(key) else { return };
         subscription.accept(facts, triples, position, extra);
+        self.answer_max = ANSWER_MAX;
         let catalog = self.names.blank().catalog();
         let is_premature = triples.iter().any(|triple| catalog.get(triple.attr).is_none());
         subscription.premature = is_premature.then(|| triples.to_vec());
@@ -566,12 +567,13 @@ impl SyncEngine {
     }
 
     pub(super) fn queries_overdue(&self, now: Millis) -> bool {
-        let late = |query: &Subscription| query.asked.is_some_and(|t| now >= t.plus(ANSWER_MAX));
+        let late =
+            |query: &Subscription| query.asked.is_some_and(|t| now >= t.plus(self.answer_max));
         self.queries.values().any(late)
     }
 
     pub(super) fn queries_deadline(&self) -> Option<Millis> {
-        let asked = self.queries.values().filter_map(|q| q.asked).map(|t| t.plus(ANSWER_MAX));
+        let asked = self.queries.values().filter_map(|q| q.asked).map(|t| t.plus(self.answer_max));
         let once = self.queries.values().flat_map(|q| q.waiting.iter().map(|(_, until)| *until));
         asked.chain(once).min()
     }

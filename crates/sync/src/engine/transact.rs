@@ -17,8 +17,10 @@ use super::{Output, SyncEngine};
 const IN_FLIGHT_MAX: usize = 256;
 
 /// How long an answer may take before the connection counts as dead. The transport notices silence
-/// sooner; this is for a server that is alive and does not answer.
+/// sooner; this is for a server that is alive and does not answer. Doubles each time that it was not
+/// enough, up to [`ANSWER_MAX_MAX`], so that a large answer gets through a slow line in the end.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(60);
+const ANSWER_MAX_MAX: Duration = Duration::from_secs(3600);
 
 /// How long an acknowledged transaction stays over results that were not renewed since. A server does not
 /// send results that came out unchanged, so that the wait must end some time.
@@ -265,6 +267,7 @@ impl SyncEngine {
             return;
         }
         pending.stage = Stage::Acked { tx, at: now };
+        self.answer_max = ANSWER_MAX;
         self.may_retire = true;
         pending.last_error = None;
         let (seq, id) = (pending.seq, pending.name.clone());
@@ -436,13 +439,18 @@ impl SyncEngine {
             .outbox
             .iter()
             .any(|pending| matches!(pending.stage, Stage::Acked { at, .. } if waited(at)));
-        let overdue = self.outbox.iter().any(|pending| match pending.stage {
-            Stage::InFlight { since } => now >= since.plus(ANSWER_MAX),
-            Stage::WaitingForAttrs { since } => now >= since.plus(ATTRS_MAX),
-            _ => false,
+        let late = |since: Millis, max: Duration| now >= since.plus(max);
+        let answers_late = self.outbox.iter().any(|pending| {
+            matches!(pending.stage, Stage::InFlight { since } if late(since, self.answer_max))
         });
-        if overdue || self.queries_overdue(now) {
+        let attrs_late = self.outbox.iter().any(|pending| {
+            matches!(pending.stage, Stage::WaitingForAttrs { since } if late(since, ATTRS_MAX))
+        });
+        if answers_late || self.queries_overdue(now) {
+            self.answer_max = self.answer_max.saturating_mul(2).min(ANSWER_MAX_MAX);
             self.give_up(now, "the server did not answer in time");
+        } else if attrs_late {
+            self.give_up(now, "the server did not tell its attributes");
         }
     }
 
@@ -453,7 +461,7 @@ impl SyncEngine {
             .filter_map(|pending| match pending.stage {
                 Stage::Waiting { not_before } => not_before,
                 Stage::WaitingForAttrs { since } => Some(since.plus(ATTRS_MAX)),
-                Stage::InFlight { since } => Some(since.plus(ANSWER_MAX)),
+                Stage::InFlight { since } => Some(since.plus(self.answer_max)),
                 Stage::Acked { at, .. } => Some(at.max(since).plus(GRACE)),
             })
             .min()

@@ -1,0 +1,209 @@
+//! From the call to the acknowledgement, or back.
+
+use super::*;
+
+#[test]
+fn an_acknowledgement_before_the_refresh_never_lets_the_write_flicker() {
+    let (mut client, key, transact) = one_sent();
+    client.results.clear();
+    client.say(&ack(&transact, 101));
+    assert_eq!(client.settled, [(1, Ok(TxId(101)))]);
+    assert_eq!(client.titles(&key), ["one"]);
+    assert_eq!(client.kinds(), [PendingState::Synced]);
+    let refresh = refresh(&client, &transact, 101);
+    client.say(&refresh);
+    assert_eq!(client.titles(&key), ["one"]);
+    assert_eq!(client.kinds(), [], "the result contains it: nothing is pending");
+    assert!(client.results.is_empty(), "nothing changed on screen: {:?}", client.results);
+}
+
+#[test]
+fn a_refresh_before_the_acknowledgement_never_lets_the_write_flicker() {
+    let (mut client, key, transact) = one_sent();
+    client.results.clear();
+    let refresh = refresh(&client, &transact, 101);
+    client.say(&refresh);
+    assert_eq!(client.titles(&key), ["one"]);
+    client.say(&ack(&transact, 101));
+    assert_eq!(client.titles(&key), ["one"]);
+    assert_eq!(client.kinds(), []);
+    assert!(client.results.is_empty(), "{:?}", client.results);
+}
+
+#[test]
+fn an_acknowledged_write_stays_until_a_result_contains_it_or_none_comes() {
+    let (mut client, key, transact) = one_sent();
+    client.say(&ack(&transact, 101));
+    client.pass(5_000);
+    assert_eq!(client.titles(&key), ["one"]);
+    assert_eq!(client.kinds(), [PendingState::Synced]);
+    // The server's result came out the same as before, so that it sent none: somebody deleted it again.
+    client.pass(6_000);
+    assert_eq!(client.kinds(), []);
+    assert_eq!(client.titles(&key), Vec::<String>::new());
+}
+
+#[test]
+fn a_rejected_write_is_undone_and_later_ones_stand() {
+    let (mut client, key, transact) = one_sent();
+    // The first made attributes: nothing follows it until it is answered.
+    client.transact(todo(2, "two"));
+    assert!(client.sent.is_empty());
+    assert_eq!(client.titles(&key), ["one", "two"]);
+    client.say(&json!({"op": "error", "status": 400, "type": "permission-denied", "message": "no",
+        "client-event-id": transact["client-event-id"], "original-event": {"op": "transact"}}));
+    assert_eq!(client.titles(&key), ["two"]);
+    let (seq, outcome) = client.settled.pop().unwrap();
+    assert_eq!(seq, 1);
+    assert_eq!(outcome.unwrap_err().unwrap().kind, "permission-denied");
+    assert!(client.events.iter().any(|e| matches!(e, SyncEvent::Rejected { .. })));
+    assert_eq!(client.kinds(), [PendingState::Rejected, PendingState::Sent]);
+    // The second brings the attributes itself now.
+    assert_eq!(client.ops(), ["transact"]);
+    assert_eq!(attrs_of(&client.sent[0]).len(), 3);
+
+    client.write();
+    assert_eq!(client.disk.outbox.len(), 2);
+    let mut again = Client::on(2, client.disk.clone(), client.engine.settings.clone());
+    assert_eq!(again.kinds(), [PendingState::Rejected, PendingState::Queued]);
+    let id = again.engine.pending(again.now)[0].id.clone();
+    again.engine.dismiss(&id).unwrap();
+    again.write();
+    assert_eq!(again.disk.outbox.len(), 1);
+}
+
+#[test]
+fn writes_made_offline_show_persist_and_leave_in_order() {
+    let mut client = Client::new(1);
+    client.lose();
+    let key = client.subscribe(q());
+    assert_eq!(client.shows(&key), json!({"todos": []}), "offline, what there is shows");
+    client.transact(todo(1, "one"));
+    client.transact(tx("todos", entity(1)).update(json!({"title": "uno"})));
+    client.transact(todo(2, "two"));
+    assert_eq!(client.titles(&key), ["uno", "two"]);
+    client.write();
+    assert_eq!(client.stored, [1, 2, 3]);
+    assert_eq!(client.disk.outbox.len(), 3);
+
+    let mut again = Client::on(2, client.disk.clone(), client.engine.settings.clone());
+    let key = again.subscribe(q());
+    assert_eq!(again.titles(&key), ["uno", "two"], "a restart shows them at once");
+    assert!(!again.engine.shown(&key).unwrap().is_complete());
+    again.open_session();
+    assert_eq!(again.ops(), ["add-query", "transact"]);
+    let first = again.sent[1].clone();
+    assert_eq!(first["client-event-id"], json!(client.disk.outbox[0].event.as_str()));
+    again.sent.clear();
+    again.say(&ack(&first, 101));
+    assert_eq!(again.ops(), ["transact", "transact"]);
+    // The update of what was visible is strict.
+    assert_eq!(again.sent[0]["tx-steps"][0][4]["mode"], "update");
+}
+
+#[test]
+fn an_acknowledged_write_is_not_sent_again_after_a_restart() {
+    let (mut client, _, transact) = one_sent();
+    client.say(&ack(&transact, 101));
+    client.write();
+    assert_eq!(client.disk.outbox.len(), 1);
+    let mut again = Client::on(2, client.disk.clone(), client.engine.settings.clone());
+    let key = again.subscribe(q());
+    assert_eq!(again.titles(&key), ["one"]);
+    again.open_session();
+    assert_eq!(again.ops(), ["add-query"]);
+}
+
+#[test]
+fn an_attribute_that_another_client_made_first_is_taken_over() {
+    let (mut client, key, transact) = one_sent();
+    // Somebody else made all three under other ids and wrote a todo.
+    let mut attrs = json!(client.engine.names.server()).as_array().unwrap().clone();
+    for (n, attr) in attrs_of(&transact).into_iter().enumerate() {
+        let mut other = attr;
+        other["id"] =
+            json!(uuid::Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0000 + n as u128));
+        attrs.push(other);
+    }
+    client.say(&json!({"op": "error", "status": 400, "type": "record-not-unique",
+        "message": "`title` already exists on `todos`",
+        "hint": {"record-type": "ident", "etype": "todos", "label": "title"},
+        "client-event-id": transact["client-event-id"], "original-event": {"op": "transact"}}));
+    assert_eq!(client.titles(&key), ["one"], "it stays: the race is to be run again");
+    assert!(client.sent.is_empty());
+    client.say(
+        &json!({"op": "refresh-ok", "processed-tx-id": 101, "attrs": attrs, "computations": []}),
+    );
+    assert_eq!(client.ops(), ["transact"]);
+    assert_eq!(attrs_of(&client.sent[0]), Vec::<Json>::new());
+    assert_ne!(client.sent[0]["client-event-id"], transact["client-event-id"]);
+    assert!(client.sent[0]["tx-steps"][0][2].as_str().unwrap().starts_with("aaaa"));
+    assert_eq!(client.titles(&key), ["one"]);
+    let again = client.sent.remove(0);
+    client.say(&ack(&again, 102));
+    assert_eq!(client.settled, [(1, Ok(TxId(102)))], "the receipt is the first one's");
+}
+
+#[test]
+fn a_write_that_contradicts_local_knowledge_is_refused_at_the_call() {
+    let (mut client, key, _) = one_sent();
+    let again = client.engine.transact(client.now, todo(1, "again").into_operations());
+    assert!(matches!(again, Err(TransactError::Invalid(_))), "{again:?}");
+    client.drain();
+    assert_eq!(client.titles(&key), ["one"]);
+    assert_eq!(client.kinds(), [PendingState::Sent]);
+    assert!(matches!(client.engine.transact(client.now, Vec::new()), Err(TransactError::Empty)));
+}
+
+#[test]
+fn failures_of_the_server_postpone_a_write_and_end_some_time() {
+    let (mut client, key, transact) = one_sent();
+    let failure = json!({"op": "error", "status": 500, "type": "operation-timed-out", "message": "slow",
+        "client-event-id": transact["client-event-id"], "original-event": {"op": "transact"}});
+    let mut sends = 1;
+    while client.settled.is_empty() {
+        client.say(&failure);
+        assert!(sends < 20, "an end");
+        client.pass(40_000);
+        sends += client.sent.len();
+        assert!(client.sent.iter().all(|m| m["client-event-id"] == transact["client-event-id"]));
+        client.sent.clear();
+    }
+    assert_eq!(sends, 9);
+    assert_eq!(client.titles(&key), Vec::<String>::new());
+    assert_eq!(client.kinds(), [PendingState::Rejected]);
+}
+
+#[test]
+fn cancel_takes_back_only_what_was_never_sent() {
+    let mut client = Client::new(1);
+    client.lose();
+    let key = client.subscribe(q());
+    let one = client.transact(todo(1, "one"));
+    let two = client.transact(todo(2, "two"));
+    client.engine.cancel(client.now, &one.id).unwrap();
+    client.drain();
+    assert_eq!(client.titles(&key), ["two"]);
+    assert_eq!(client.settled, [(one.seq, Err(None))]);
+    client.pass(60_000);
+    client.open_session();
+    assert_eq!(client.engine.cancel(client.now, &two.id), Err(QueueError::AlreadySent));
+    assert_eq!(client.engine.cancel(client.now, &EventId::new("x")), Err(QueueError::Unknown));
+    assert_eq!(client.engine.dismiss(&two.id), Err(QueueError::NotRejected));
+}
+
+#[test]
+fn a_rejected_write_can_be_tried_again_under_a_new_name() {
+    let (mut client, key, transact) = one_sent();
+    client.say(&json!({"op": "error", "status": 400, "type": "permission-denied", "message": "no",
+        "client-event-id": transact["client-event-id"], "original-event": {"op": "transact"}}));
+    let id = client.engine.pending(client.now)[0].id.clone();
+    let queued = client.engine.retry(client.now, &id).unwrap();
+    client.drain();
+    assert_ne!(queued.id, id);
+    assert_eq!(client.kinds(), [PendingState::Sent]);
+    assert_eq!(client.titles(&key), ["one"]);
+    client.write();
+    assert_eq!(client.disk.outbox.len(), 1);
+    assert_eq!(client.disk.outbox[0].event, queued.id);
+}
