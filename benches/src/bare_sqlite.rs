@@ -19,9 +19,14 @@ pub(crate) const ROWS_MAX: usize = 64;
 /// Pages of the write-ahead log that cause a checkpoint: 32 MiB.
 const CHECKPOINT_PAGES: &str = "8192";
 
-/// Batches that fill the write-ahead log once, so that from then on commits overwrite it and do not make
-/// the file grow, which takes twice as long.
-const WARM_UP_BATCHES: usize = 2_500;
+/// Fills the write-ahead log once, so that from then on commits overwrite it and do not make the file grow,
+/// which takes twice as long.
+const LAY_OUT: &str = "
+    CREATE TABLE filler (body BLOB);
+    INSERT INTO filler VALUES (zeroblob(40000000));
+    DROP TABLE filler;
+    PRAGMA wal_checkpoint(RESTART);
+";
 
 const TABLE: &str = "
     CREATE TABLE log (
@@ -62,18 +67,16 @@ impl BareLog {
             .disable_statement_logging()
             .connect()
             .await?;
-        sqlx::raw_sql(TABLE).execute(&mut connection).await?;
-        let mut log = Self {
+        for sql in [TABLE, LAY_OUT] {
+            sqlx::raw_sql(sql).execute(&mut connection).await?;
+        }
+        Ok(Self {
             connection,
             ids: Ids::new(0),
             position: 0,
             changes: changes_of_a_retitle()?,
             statements: (0..=ROWS_MAX).map(insert).collect(),
-        };
-        for _ in 0..WARM_UP_BATCHES {
-            log.append(ROWS_MAX).await?;
-        }
-        Ok(log)
+        })
     }
 
     /// Appends this many rows, at most [`ROWS_MAX`], in one statement; durable on return.

@@ -17,8 +17,8 @@ use crate::socket::in_time;
 use crate::todos::{Ids, Todos};
 
 const BENCH: &str = "commits";
-const ROUNDS: usize = 7;
-const ROUND: Duration = Duration::from_millis(700);
+const ROUNDS: usize = 25;
+const ROUND: Duration = Duration::from_millis(200);
 const WRITERS: usize = 64;
 
 /// The share of the limit to be reached with many writers.
@@ -29,49 +29,71 @@ const SHARE: f64 = 0.5;
 /// # Errors
 /// [`BenchError`].
 pub(crate) async fn run(programs: &Programs) -> Result<Vec<Figure>, BenchError> {
-    const LIMIT: &str = "bare SQLite through sqlx, one statement for whatever waits";
     let server = programs.server()?;
+    let committer = programs.committer()?;
     let mut bare = BareLog::create(&programs.directory()?).await?;
     let mut figures = Vec::new();
     for count in [1, WRITERS] {
         let mut writers = connect(server.address(), count).await?;
-        let mut rates: [Samples; 2] = Default::default();
-        let mut latencies: [Samples; 2] = Default::default();
-        let mut processor: [Samples; 2] = Default::default();
+        let mut bare_writers = connect_bare(committer.address(), count).await?;
+        let (mut served, mut grouped, mut acknowledged) =
+            (Series::default(), Series::default(), Series::default());
+        let (mut server_cpu, mut client_cpu) = (Samples::default(), Samples::default());
         // The first round of each is warm-up.
         for round in 0..=ROUNDS {
             let (server_before, own_before) = (server.cpu_time()?, cpu_time("self")?);
-            let served = through_server(&mut writers).await?;
-            let used = [server.cpu_time()? - server_before, cpu_time("self")? - own_before];
-            let (log, grouped) = through_bare_log(bare, count).await?;
+            let through_server = write_at_once(&mut writers).await?;
+            let (server_used, own_used) =
+                (server.cpu_time()? - server_before, cpu_time("self")? - own_before);
+            let (log, through_log) = through_bare_log(bare, count).await?;
             bare = log;
+            let through_bare_server = write_at_once(&mut bare_writers).await?;
             if round > 0 {
-                for (samples, time) in processor.iter_mut().zip(used) {
-                    samples.push(time.as_secs_f64() * 1e6 / served.latencies.len() as f64);
-                }
-                for (at, done) in [served, grouped].into_iter().enumerate() {
-                    rates[at].push(done.commits_per_second);
-                    latencies[at].extend(done.latencies);
-                }
+                let each = |used: Duration| {
+                    used.as_secs_f64() * 1e6 / through_server.latencies.len() as f64
+                };
+                server_cpu.push(each(server_used));
+                client_cpu.push(each(own_used));
+                served.take(through_server);
+                grouped.take(through_log);
+                acknowledged.take(through_bare_server);
             }
         }
-        let [rate, rate_limit] = rates;
-        let [latency, latency_limit] = latencies;
         let name = if count == 1 { "1 writer".to_owned() } else { format!("{count} writers") };
-        let figure =
-            Figure::new(BENCH, format!("durable commits, {name}"), Unit::CommitsPerSecond, rate);
-        let figure = figure.beside(LIMIT, rate_limit);
+        let figure = |name: String, unit, samples| Figure::new(BENCH, name, unit, samples);
+        let rate = |samples| figure(format!("durable commits, {name}"), Unit::PerSecond, samples);
+        let beside_log = rate(served.rates.clone()).beside(BARE_LOG, grouped.rates);
         let target = (count == WRITERS).then_some(Target::ShareOfLimit(SHARE));
-        figures.push(Figure { target, ..figure });
-        let figure = Figure::new(BENCH, format!("commit latency, {name}"), Unit::Micros, latency);
-        figures.push(figure.beside(LIMIT, latency_limit));
-        let [of_server, of_clients] = processor;
-        let figure =
-            Figure::new(BENCH, format!("server CPU per commit, {name}"), Unit::Micros, of_server);
-        figures.push(figure.beside("CPU per commit of the clients, which compete", of_clients));
+        figures.push(Figure { target, ..beside_log });
+        figures.push(rate(served.rates).beside(BARE_SERVER, acknowledged.rates));
+        figures.push(
+            figure(format!("commit latency, {name}"), Unit::Micros, served.latencies)
+                .beside(BARE_SERVER, acknowledged.latencies),
+        );
+        figures.push(
+            figure(format!("server CPU per commit, {name}"), Unit::Micros, server_cpu)
+                .beside("CPU per commit of the clients, which compete", client_cpu),
+        );
     }
     server.stop()?;
     Ok(figures)
+}
+
+const BARE_LOG: &str = "bare SQLite through sqlx, one statement for whatever waits";
+const BARE_SERVER: &str = "the same behind bare WebSockets in a process of its own";
+
+/// What the rounds of one way came to.
+#[derive(Debug, Default)]
+struct Series {
+    rates: Samples,
+    latencies: Samples,
+}
+
+impl Series {
+    fn take(&mut self, done: Done) {
+        self.rates.push(done.commits_per_second);
+        self.latencies.extend(done.latencies);
+    }
 }
 
 /// What a round of writing came to.
@@ -131,7 +153,20 @@ async fn connect(address: &str, count: usize) -> Result<Vec<Writer>, BenchError>
     Ok(writers)
 }
 
-async fn through_server(writers: &mut Vec<Writer>) -> Result<Done, BenchError> {
+async fn connect_bare(address: &str, count: usize) -> Result<Vec<Writer>, BenchError> {
+    let mut ids = Ids::new(1);
+    let todos = Todos::new(&mut ids);
+    let mut writers = Vec::new();
+    for seed in 0..count {
+        let session = Session::unopened("the bare server", address).await?;
+        let (todo, ids) = (ids.next_uuid(), Ids::new(1_000 + seed as u64));
+        writers.push(Writer { session, todos: todos.clone(), todo, ids, count: 0 });
+    }
+    Ok(writers)
+}
+
+/// Has all writers write for a round.
+async fn write_at_once(writers: &mut Vec<Writer>) -> Result<Done, BenchError> {
     let start = Instant::now();
     let end = start + ROUND;
     let mut tasks = JoinSet::new();
@@ -151,7 +186,7 @@ async fn through_server(writers: &mut Vec<Writer>) -> Result<Done, BenchError> {
 }
 
 /// A bare writer's wish to have one row written, and where to say that it is.
-type Wish = oneshot::Sender<()>;
+pub(crate) type Wish = oneshot::Sender<()>;
 
 /// The same number of writers with nothing between them and the log: a task groups what waits.
 async fn through_bare_log(mut log: BareLog, count: usize) -> Result<(BareLog, Done), BenchError> {
@@ -176,8 +211,7 @@ async fn wish_until(end: Instant, wishes: &mpsc::Sender<Wish>) -> Samples {
     let mut latencies = Samples::default();
     let mut start = Instant::now();
     while start < end {
-        let (wish, granted) = oneshot::channel();
-        if wishes.send(wish).await.is_err() || granted.await.is_err() {
+        if !wish(wishes).await {
             // The log failed, and its error is what is reported.
             break;
         }
@@ -188,7 +222,20 @@ async fn wish_until(end: Instant, wishes: &mpsc::Sender<Wish>) -> Samples {
     latencies
 }
 
-async fn group(log: &mut BareLog, mut inbox: mpsc::Receiver<Wish>) -> Result<(), BenchError> {
+/// Has a row written; whether it was.
+pub(crate) async fn wish(wishes: &mpsc::Sender<Wish>) -> bool {
+    let (wish, granted) = oneshot::channel();
+    wishes.send(wish).await.is_ok() && granted.await.is_ok()
+}
+
+/// Writes whatever waits, again and again, until nobody can wait any more.
+///
+/// # Errors
+/// [`BenchError::Sqlite`].
+pub(crate) async fn group(
+    log: &mut BareLog,
+    mut inbox: mpsc::Receiver<Wish>,
+) -> Result<(), BenchError> {
     let mut waiting = Vec::with_capacity(ROWS_MAX);
     while inbox.recv_many(&mut waiting, ROWS_MAX).await > 0 {
         log.append(waiting.len()).await?;

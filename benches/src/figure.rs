@@ -12,8 +12,8 @@ pub(crate) enum Unit {
     Micros,
     /// Milliseconds.
     Millis,
-    /// Durable commits per second.
-    CommitsPerSecond,
+    /// How often a second.
+    PerSecond,
     /// Megabytes, of 10^6 bytes.
     Megabytes,
     /// Kilobytes, of 10^3 bytes.
@@ -27,7 +27,7 @@ impl Unit {
         match self {
             Self::Micros => "µs",
             Self::Millis => "ms",
-            Self::CommitsPerSecond => "commits/s",
+            Self::PerSecond => "1/s",
             Self::Megabytes => "MB",
             Self::Kilobytes => "kB",
             Self::Bytes => "B",

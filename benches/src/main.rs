@@ -10,6 +10,7 @@ mod bare_sqlite;
 mod child;
 mod coldstart;
 mod commits;
+mod committer;
 mod engine;
 mod error;
 mod figure;
@@ -55,6 +56,9 @@ enum Part {
     /// Pass frames on
     #[command(name = programs::RELAY, hide = true)]
     Relay,
+    /// Store a row for each frame
+    #[command(name = programs::COMMITTER, hide = true)]
+    Committer,
     /// Load rows and report what it took
     #[command(name = programs::LOAD, hide = true)]
     Load,
@@ -102,6 +106,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.part {
         None => run(&arguments),
         Some(Part::Relay) => run_async(relay::serve()).map(|()| ExitCode::SUCCESS),
+        Some(Part::Committer) => run_async(committer::serve()).map(|()| ExitCode::SUCCESS),
         Some(Part::Load) => engine::load_and_report().map(|line| {
             println!("{line}");
             ExitCode::SUCCESS

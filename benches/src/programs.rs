@@ -13,6 +13,8 @@ use crate::error::{BenchError, io_error};
 
 /// The hidden command of this program that runs the relay.
 pub(crate) const RELAY: &str = "relay";
+/// The hidden command of this program that stores a row for each frame.
+pub(crate) const COMMITTER: &str = "committer";
 /// The hidden command of this program that loads rows and reports what it took.
 pub(crate) const LOAD: &str = "load";
 
@@ -76,6 +78,16 @@ impl Programs {
     pub(crate) fn relay(&self) -> Result<Serving, BenchError> {
         let mut command = Command::new(&self.itself);
         Serving::start("the relay", command.arg(RELAY), &self.directory()?)
+    }
+
+    /// Starts the process that stores a row for each frame.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub(crate) fn committer(&self) -> Result<Serving, BenchError> {
+        let folder = self.directory()?;
+        let mut command = Command::new(&self.itself);
+        Serving::start("the bare server", command.arg(COMMITTER).current_dir(&folder), &folder)
     }
 
     /// Starts `tricedb serve --dev --memory`: its log is not written anywhere.

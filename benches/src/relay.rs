@@ -18,17 +18,25 @@ const PEER: &str = "a client of the relay";
 /// # Errors
 /// [`BenchError`].
 pub(crate) async fn serve() -> Result<(), BenchError> {
-    let listener =
-        TcpListener::bind("127.0.0.1:0").await.map_err(io_error("listen on a free port"))?;
-    let address = listener.local_addr().map_err(io_error("learn the port"))?;
-    announce(&address.to_string())?;
+    let listener = listen().await?;
     tokio::select! {
         served = accept_all(&listener) => served,
         () = crate::input_ended() => Ok(()),
     }
 }
 
-/// Tells the parent where this process listens.
+/// Listens on a free port and tells the parent process where.
+///
+/// # Errors
+/// [`BenchError::Io`].
+pub(crate) async fn listen() -> Result<TcpListener, BenchError> {
+    let listener =
+        TcpListener::bind("127.0.0.1:0").await.map_err(io_error("listen on a free port"))?;
+    let address = listener.local_addr().map_err(io_error("learn the port"))?;
+    announce(&address.to_string())?;
+    Ok(listener)
+}
+
 fn announce(address: &str) -> Result<(), BenchError> {
     let mut out = std::io::stdout();
     writeln!(out, "{ANNOUNCEMENT}{address}")
@@ -46,7 +54,13 @@ async fn accept_all(listener: &TcpListener) -> Result<(), BenchError> {
     }
 }
 
-async fn accept(listener: &TcpListener) -> Result<WebSocketStream<TcpStream>, BenchError> {
+/// The next connection.
+///
+/// # Errors
+/// [`BenchError::Io`], [`BenchError::Socket`].
+pub(crate) async fn accept(
+    listener: &TcpListener,
+) -> Result<WebSocketStream<TcpStream>, BenchError> {
     let (stream, _) = listener.accept().await.map_err(io_error("accept a connection"))?;
     stream.set_nodelay(true).map_err(io_error("set TCP_NODELAY"))?;
     tokio_tungstenite::accept_async_with_config(stream, Some(socket::config()))

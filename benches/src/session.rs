@@ -62,6 +62,15 @@ impl Session {
         Ok(Self { socket })
     }
 
+    /// Connects to something that acknowledges without having been opened.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub(crate) async fn unopened(peer: &'static str, address: &str) -> Result<Self, BenchError> {
+        let socket = in_time("a connection", Socket::connect(peer, address, "/")).await?;
+        Ok(Self { socket })
+    }
+
     /// Subscribes to a query and waits for its result.
     ///
     /// # Errors
