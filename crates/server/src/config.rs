@@ -75,6 +75,8 @@ impl Default for OpenAppLimits {
 pub struct HttpLimits {
     /// The largest body of a request, in bytes.
     pub body_bytes_max: usize,
+    /// How long a connection may take to send the head of a request before it is closed.
+    pub head_max: Duration,
     /// The largest message on a socket, in bytes; a larger one closes it with code 1009.
     pub message_bytes_max: usize,
     /// How long sockets may take to say goodbye when the server ends.
@@ -87,6 +89,7 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             body_bytes_max: 64 << 20,
+            head_max: Duration::from_secs(30),
             message_bytes_max: 16 << 20,
             drain_max: Duration::from_secs(3),
             flush_max: Duration::from_secs(10),

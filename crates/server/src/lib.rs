@@ -7,6 +7,7 @@ mod accounts;
 pub mod app;
 mod clock;
 mod config;
+mod connections;
 mod http;
 pub mod log;
 mod registry;

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::serve::ListenerExt as _;
 use serde_json::Value as Json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -14,6 +13,7 @@ use tricedb_core::index::TripleIndex;
 
 use crate::accounts::{AppRecord, AppStore, CreatedApp, NewApp, StoreError};
 use crate::config::Config;
+use crate::connections;
 use crate::http::{Site, Sockets, router};
 use crate::registry::Registry;
 use crate::session::OpenAppError;
@@ -90,24 +90,15 @@ impl ServerBuilder {
             sockets: Sockets::new(),
         });
         let (stop, stopping) = watch::channel(false);
-        let accepting = tokio::spawn(serve(listener, site.clone(), stopping.clone()));
+        let head_max = site.limits.head_max;
+        let accepting = tokio::spawn(connections::serve(
+            listener,
+            router(site.clone()),
+            head_max,
+            stopping.clone(),
+        ));
         let tidying = tokio::spawn(keep_tidy(registry.clone(), stopping));
         Ok(RunningServer { local_addr, registry, site, stop, accepting, tidying })
-    }
-}
-
-/// Accepts connections until told to stop, then finishes the requests under way.
-async fn serve(listener: TcpListener, site: Arc<Site>, mut stopping: watch::Receiver<bool>) {
-    let listener = listener.tap_io(|stream| {
-        // Small frames must not wait for each other. Without it the connection still works.
-        let _ = stream.set_nodelay(true);
-    });
-    let service = router(site).into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(async move {
-        let _ = stopping.wait_for(|stop| *stop).await;
-    });
-    if let Err(error) = served.await {
-        tracing::error!(target: "tricedb::server", "the server stopped accepting: {error}");
     }
 }
 

@@ -420,3 +420,19 @@ async fn a_body_over_the_limit_is_refused() {
     assert_eq!(create(&server, &app, "x").await.status, 200);
     server.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_request_that_never_comes_to_an_end_holds_no_connection() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let mut config = Config::default();
+    config.http.head_max = Duration::from_millis(50);
+    let server = start(config).await;
+    let mut stream = tokio::net::TcpStream::connect(server.local_addr()).await.unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow:").await.unwrap();
+    let mut answer = Vec::new();
+    // Ends only when the server closes the connection.
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    server.shutdown().await.unwrap();
+}
