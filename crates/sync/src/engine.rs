@@ -374,7 +374,7 @@ impl SyncEngine {
             Input::Frame(frame) => self.frame(now, frame),
             Input::Disconnected { reason, hopeless } => self.disconnected(now, reason, hopeless),
             Input::Committed => {
-                for seq in self.ledger.committed() {
+                for seq in self.ledger.committed(now) {
                     self.outputs.push_back(Output::Stored { seq, result: Ok(()) });
                 }
             }

@@ -18,6 +18,11 @@ use super::subscription::Subscription;
 /// How long changes from the server gather before they are written together.
 const GATHER: Duration = Duration::from_millis(200);
 
+/// How many times as long as writing them takes they gather at least, so that queued transactions do not
+/// wait behind them most of the time; and the longest that they gather.
+const GATHER_PART: u32 = 4;
+const GATHER_MAX: Duration = Duration::from_secs(5);
+
 /// Waits between tries when the storage fails.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -43,6 +48,8 @@ pub(crate) struct Ledger {
     in_flight: Option<Flight>,
     /// When the oldest change that may wait was made.
     gathering_since: Option<Millis>,
+    /// How long the last large batch took, from when.
+    large: (Option<Millis>, Duration),
     not_before: Option<Millis>,
 }
 
@@ -51,6 +58,9 @@ struct Dirty {
     rows: FxHashMap<(EntityId, Arc<str>), Vec<Triple>>,
     attrs: bool,
     queries: BTreeSet<Arc<str>>,
+    /// Only their position changed: that is written when the client closes. After a crash the facts are
+    /// newer than the position says, which does no harm: what a result contains may be laid over it again.
+    positions: BTreeSet<Arc<str>>,
     /// By number, whether at once.
     outbox: BTreeMap<u64, bool>,
     key_values: BTreeMap<String, Option<Vec<u8>>>,
@@ -84,6 +94,11 @@ impl Ledger {
         self.gather(now);
     }
 
+    /// A kept query reflects a later position, with the same facts and pages.
+    pub(crate) fn position(&mut self, query: Arc<str>) {
+        self.dirty.positions.insert(query);
+    }
+
     /// A queued transaction is to be written at once.
     pub(crate) fn transaction_now(&mut self, seq: u64) {
         self.dirty.outbox.insert(seq, true);
@@ -110,20 +125,30 @@ impl Ledger {
         self.gathering_since.get_or_insert(now);
     }
 
+    fn gather_for(&self) -> Duration {
+        self.large.1.saturating_mul(GATHER_PART).clamp(GATHER, GATHER_MAX)
+    }
+
     /// When the next batch may be made, if one will be.
     pub(crate) fn deadline(&self) -> Option<Millis> {
         if self.in_flight.is_some() {
             return None;
         }
         let urgent = self.dirty.outbox.values().any(|at_once| *at_once);
-        let due =
-            if urgent { Some(Millis(0)) } else { self.gathering_since.map(|t| t.plus(GATHER)) };
+        let due = if urgent {
+            Some(Millis(0))
+        } else {
+            self.gathering_since.map(|t| t.plus(self.gather_for()))
+        };
         due.map(|due| due.max(self.not_before.unwrap_or_default()))
     }
 
     /// Whether nothing is left to write and nothing under way.
     pub(crate) fn is_settled(&self) -> bool {
-        self.in_flight.is_none() && self.gathering_since.is_none() && self.dirty.outbox.is_empty()
+        self.in_flight.is_none()
+            && self.gathering_since.is_none()
+            && self.dirty.outbox.is_empty()
+            && self.dirty.positions.is_empty()
     }
 
     /// The next batch, if it is time. With `all`, nothing waits.
@@ -138,7 +163,8 @@ impl Ledger {
         if self.in_flight.is_some() || self.not_before.is_some_and(|t| now < t && !all) {
             return None;
         }
-        let gathered = all || self.gathering_since.is_some_and(|t| now >= t.plus(GATHER));
+        let gathered =
+            all || self.gathering_since.is_some_and(|t| now >= t.plus(self.gather_for()));
         let urgent: Vec<u64> = self
             .dirty
             .outbox
@@ -149,8 +175,20 @@ impl Ledger {
         let (mut batch, mut flight) = (Batch::default(), Flight::default());
         if gathered {
             self.gathering_since = None;
-            let Dirty { rows, attrs, queries: changed, outbox: seqs, key_values } =
-                std::mem::take(&mut self.dirty);
+            self.large.0 = Some(now);
+            let Dirty {
+                rows,
+                attrs,
+                queries: mut changed,
+                mut positions,
+                outbox: seqs,
+                key_values,
+            } = std::mem::take(&mut self.dirty);
+            if all {
+                changed.append(&mut positions);
+            }
+            positions.retain(|query| !changed.contains(query));
+            self.dirty.positions = positions;
             flight.rows = rows.keys().cloned().collect();
             for ((entity, etype), triples) in rows {
                 if triples.is_empty() {
@@ -196,8 +234,11 @@ impl Ledger {
     }
 
     /// The batch is durable. Returns the transactions that were in it.
-    pub(crate) fn committed(&mut self) -> Vec<u64> {
+    pub(crate) fn committed(&mut self, now: Millis) -> Vec<u64> {
         self.not_before = None;
+        if let Some(begun) = self.large.0.take() {
+            self.large.1 = now.since(begun);
+        }
         self.in_flight.take().map(|flight| flight.outbox).unwrap_or_default()
     }
 
@@ -205,6 +246,7 @@ impl Ledger {
     /// were in it, and the wait.
     pub(crate) fn failed(&mut self, local: &LocalFacts, now: Millis) -> (Vec<u64>, Duration) {
         let Some(flight) = self.in_flight.take() else { return (Vec::new(), RETRY) };
+        self.large.0 = None;
         for (entity, etype) in flight.rows {
             let triples = local.row(entity, &etype);
             self.dirty.rows.entry((entity, etype)).or_insert(triples);

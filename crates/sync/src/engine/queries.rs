@@ -326,8 +326,14 @@ impl SyncEngine {
         let changed = self.local.replace(&current.held, &facts, triples, &newer);
         self.notice_conflicts(&super::conflict::entities(&changed), position);
         self.ledger.rows(changed, &self.local, now);
-        self.ledger.query(key.into(), now);
         let Some(subscription) = self.queries.get_mut(key) else { return };
+        let is_same =
+            subscription.is_loaded && subscription.held == facts && subscription.extra == extra;
+        if is_same {
+            self.ledger.position(key.into());
+        } else {
+            self.ledger.query(key.into(), now);
+        }
         subscription.accept(facts, triples, position, extra);
         self.answer_max = ANSWER_MAX;
         let catalog = self.names.blank().catalog();

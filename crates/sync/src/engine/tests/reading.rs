@@ -127,8 +127,8 @@ fn results_without_a_watcher_are_kept_within_bounds() {
 
 #[test]
 fn two_lists_of_one_kind_both_show_a_change_at_once() {
-    let mut server = super::server::Server::new();
-    let mut link = super::simulation::Line::new(Client::new(1), 0);
+    let mut server = server::Server::new();
+    let mut link = simulation::Line::new(Client::new(1), 0);
     link.connect(&mut server);
     link.exchange(&mut server);
     let open = link.client.subscribe(json!({"todos": {"$": {"where": {"done": false}}}}));
