@@ -1,5 +1,7 @@
 //! Readable logs for programs that have none of their own.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// Installs a subscriber that prints this crate's events to standard error. Does nothing if the program has
@@ -11,6 +13,7 @@ pub(crate) fn install() {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .compact()
         .try_init();
 }
