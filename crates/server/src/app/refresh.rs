@@ -143,13 +143,16 @@ impl AppState {
     /// writes, so a rejected write that a refresh met stays on screen until the next one. Sends the
     /// present results of all queries that were ever refreshed, changed or not.
     pub(super) fn heal(&mut self, session: SessionKey) {
-        let Some(state) = self.sessions.get(&session) else { return };
-        let queries: Vec<LiveId> = state
-            .subscriptions
-            .values()
-            .filter(|subscription| subscription.was_refreshed)
-            .map(|subscription| subscription.live)
-            .collect();
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        let is_paused = state.is_paused;
+        let mut queries = Vec::new();
+        for subscription in state.subscriptions.values_mut().filter(|s| s.was_refreshed) {
+            if is_paused {
+                // Changed or not, it is sent once the reader has caught up.
+                subscription.sent = 0;
+            }
+            queries.push(subscription.live);
+        }
         if !queries.is_empty() {
             self.refresh_session(
                 session,

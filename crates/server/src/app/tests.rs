@@ -1,6 +1,7 @@
 //! An app driven by hand: the test is its clock, its sockets and its log.
 
 mod durability;
+mod flushes;
 mod refreshes;
 mod task;
 

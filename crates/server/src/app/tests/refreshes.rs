@@ -129,6 +129,24 @@ fn a_rejected_write_that_a_refresh_met_is_healed() {
 }
 
 #[test]
+fn a_slow_reader_is_healed_when_it_has_caught_up() {
+    let mut app = Harness::volatile();
+    app.seed(&todos());
+    let a = app.open();
+    app.add_query(a, &json!({"todos": {}}));
+    app.seed(&json!([["update", "todos", id(1), {"title": "uno"}]]));
+    app.take(a);
+    app.state.pause(a);
+    let bad = app.update_title(9, "nine");
+    app.transact(a, "bad", &bad);
+    assert_eq!(app.ops(a), ["error"]);
+    app.take(a);
+    app.state.resume(a);
+    app.settle();
+    assert_eq!(titles(&app.take(a)[0]), ["two", "uno"]);
+}
+
+#[test]
 fn a_second_subscription_exists_and_a_removed_one_is_silent() {
     let mut app = Harness::volatile();
     app.seed(&todos());
