@@ -44,6 +44,15 @@ impl AppState {
         }
     }
 
+    /// Tells a session of attributes that it has not heard of. An answer must not come before: official
+    /// clients drop facts of attributes that they do not know.
+    pub(super) fn send_owed_attrs(&mut self, session: SessionKey) {
+        let version = self.attrs.version();
+        if self.sessions.get(&session).is_some_and(|state| state.attrs_sent != version) {
+            self.refresh_session(session, std::iter::empty(), Unchanged::Skip, &mut HashMap::new());
+        }
+    }
+
     /// Evaluates touched queries. Gives the sessions of old clients that hold one, which want to hear of
     /// every refresh even if nothing changed.
     fn evaluate_stale(&mut self) -> Vec<(SessionKey, Option<LiveId>)> {

@@ -177,6 +177,7 @@ impl AppState {
         canonical: &Arc<str>,
         event: Option<EventId>,
     ) {
+        self.send_owed_attrs(session);
         let Some(state) = self.sessions.get_mut(&session) else { return };
         let Some(subscription) = state.subscriptions.get_mut(canonical) else { return };
         let live = subscription.live;
