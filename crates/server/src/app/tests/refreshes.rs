@@ -84,6 +84,42 @@ fn new_attributes_go_to_every_session_with_or_before_their_triples() {
 }
 
 #[test]
+fn an_answer_never_uses_attributes_that_the_session_has_not_heard_of() {
+    let mut app = Harness::logged();
+    let b = app.open();
+    // While the first is on its way to the log, the second makes an attribute and nobody is refreshed.
+    app.admin(&json!([["create", "todos", id(1), {"title": "one"}]]));
+    app.admin(&json!([["update", "todos", id(1), {"done": true}]]));
+    app.add_query(b, &json!({"todos": {}}));
+    app.flush_all();
+    let mut known: Vec<String> = Vec::new();
+    let mut facts = 0;
+    for message in app.take(b) {
+        let triples = match message {
+            ServerMessage::RefreshOk(refresh) => {
+                let attrs = refresh.attrs.iter().flatten();
+                known.extend(attrs.map(|attr| attr.id.to_string()));
+                refresh
+                    .computations
+                    .into_iter()
+                    .flat_map(|c| c.instaql_result.into_triples())
+                    .collect()
+            }
+            ServerMessage::AddQueryOk(ok) => ok.result.into_triples(),
+            other => panic!("{other:?}"),
+        };
+        for triple in triples {
+            facts += 1;
+            assert!(
+                known.contains(&triple.attr.to_string()),
+                "{triple:?} came before its attribute"
+            );
+        }
+    }
+    assert!(facts >= 3);
+}
+
+#[test]
 fn a_query_on_names_that_do_not_exist_yet_comes_alive_with_them() {
     let mut app = Harness::volatile();
     let a = app.open();
