@@ -65,7 +65,9 @@ pub(crate) async fn run(programs: &Programs) -> Result<Vec<Figure>, BenchError> 
         let beside_log = rate(served.rates.clone()).beside(BARE_LOG, grouped.rates);
         let target = (count == WRITERS).then_some(Target::ShareOfLimit(SHARE));
         figures.push(Figure { target, ..beside_log });
-        figures.push(rate(served.rates).beside(BARE_SERVER, acknowledged.rates));
+        let beside_server = rate(served.rates).beside(BARE_SERVER, acknowledged.rates);
+        let other_name = format!("durable commits, {name}, of a bare server's");
+        figures.push(Figure { name: other_name, ..beside_server });
         figures.push(
             figure(format!("commit latency, {name}"), Unit::Micros, served.latencies)
                 .beside(BARE_SERVER, acknowledged.latencies),

@@ -126,6 +126,7 @@ fn main() -> ExitCode {
 /// Runs the chosen benchmarks; a missed target makes the exit status 1.
 fn run(arguments: &Arguments) -> Result<ExitCode, BenchError> {
     let programs = Programs::find(arguments.tricedb.clone())?;
+    println!("{}", machine());
     let mut figures = Vec::new();
     for &bench in Bench::value_variants() {
         if arguments.only.is_empty() || arguments.only.contains(&bench) {
@@ -135,7 +136,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, BenchError> {
             figures.extend(found);
         }
     }
-    let object = figure::to_json(&figures);
+    println!("{}", machine());
+    let mut object = figure::to_json(&figures);
+    object["machine"] = machine().into();
     if let Some(path) = &arguments.json {
         fs::write(path, format!("{object}\n")).map_err(io_error("write the figures"))?;
     }
@@ -144,6 +147,14 @@ fn run(arguments: &Arguments) -> Result<ExitCode, BenchError> {
         println!("missed: {}", figure.name);
     }
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What else there is to know about figures: how many processors shared how much work.
+fn machine() -> String {
+    let processors = thread::available_parallelism().map_or(0, usize::from);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let minute = load.split(' ').next().unwrap_or_default();
+    format!("{processors} processors, load of the last minute {minute}")
 }
 
 /// Runs something to its end on one thread.

@@ -39,7 +39,7 @@ pub(crate) async fn run(programs: &Programs) -> Result<Vec<Figure>, BenchError> 
     allow_descriptors()?;
     let relay = programs.relay()?;
     let relay_idle = settled(&relay).await?;
-    let relay_each = hold_relay(&relay).await?;
+    let (relay_each, relay_large_each) = hold_relay(&relay).await?;
     drop(relay);
 
     let server = programs.server()?;
@@ -70,6 +70,7 @@ pub(crate) async fn run(programs: &Programs) -> Result<Vec<Figure>, BenchError> 
             Unit::Kilobytes,
             kilobytes(large_each),
         )
+        .beside("per connection of the bare relay after one", kilobytes(relay_large_each))
         .target(Target::AtMost(LARGE_TARGET_KB)),
     ])
 }
@@ -86,7 +87,8 @@ fn allow_descriptors() -> Result<(), BenchError> {
     Ok(())
 }
 
-async fn hold_relay(relay: &Serving) -> Result<f64, BenchError> {
+/// What a connection of the relay takes, idle and after a large message, in bytes.
+async fn hold_relay(relay: &Serving) -> Result<(f64, f64), BenchError> {
     let mut sockets = Vec::with_capacity(CONNECTIONS);
     // Two connections pass frames on; what they cost is not counted.
     for _ in 0..2 {
@@ -96,8 +98,14 @@ async fn hold_relay(relay: &Serving) -> Result<f64, BenchError> {
     for _ in 0..CONNECTIONS {
         sockets.push(Socket::connect("the relay", relay.address(), "/").await?);
     }
+    let idle = settled(relay).await?;
+    let text = "x".repeat(LARGE_BYTES);
+    for socket in &mut sockets[2..] {
+        socket.send(text.clone()).await?;
+    }
     let after = settled(relay).await?;
-    Ok((after as f64 - before as f64) / CONNECTIONS as f64)
+    let each = |now: u64| (now as f64 - before as f64) / CONNECTIONS as f64;
+    Ok((each(idle), each(after)))
 }
 
 /// A thousand sessions of one app, each held by a task that answers pings.
