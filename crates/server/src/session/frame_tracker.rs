@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct FrameTracker<S> {
     io: S,
     frames: Frames,
+    read: u64,
     written: u64,
 }
 
@@ -109,12 +110,17 @@ impl Frames {
 
 impl<S> FrameTracker<S> {
     pub(super) const fn new(io: S) -> Self {
-        Self { io, frames: Frames::new(), written: 0 }
+        Self { io, frames: Frames::new(), read: 0, written: 0 }
     }
 
     /// Whether exactly so many messages, control frames included, and not a byte more were read.
     pub(super) const fn has_read_exactly(&self, messages: u64) -> bool {
         self.frames.is_between_messages() && self.frames.messages == messages
+    }
+
+    /// Bytes read so far.
+    pub(super) const fn read(&self) -> u64 {
+        self.read
     }
 
     /// Bytes written so far.
@@ -135,7 +141,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for FrameTracker<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.frames.advance(&buf.filled()[before..]);
+        let received = &buf.filled()[before..];
+        self.read += received.len() as u64;
+        self.frames.advance(received);
         result
     }
 }

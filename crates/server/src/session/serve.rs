@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::apps::{Apps, OpenAppError};
 use super::heartbeat::{Beat, Heartbeat};
 use super::opening::{Opening, Step, cannot_open, refuse_init, unknown_admin_token, unknown_user};
-use super::socket::{CloseCode, Received, Socket, SocketLimits};
+use super::socket::{CloseCode, PART, Received, Socket, SocketLimits, parts};
 use crate::app::{AppError, Frame, OpenSession, Session, error_frame};
 
 /// Serves an upgraded stream until either side ends it. Dropping the future drops the connection.
@@ -31,6 +31,7 @@ where
         opening: Opening::default(),
         session: None,
         apps,
+        read: 0,
     };
     let mut socket = Socket::new(stream, &limits).await;
     let beat = sleep_until(began + peer.heartbeat.next_beat());
@@ -95,6 +96,8 @@ struct Peer {
     opening: Opening,
     session: Option<Session>,
     apps: Arc<dyn Apps>,
+    /// Bytes read up to the last beat.
+    read: u64,
 }
 
 impl Peer {
@@ -137,14 +140,30 @@ impl Peer {
         if is_written { Next::GoOn } else { Next::Drop }
     }
 
-    /// Buffers a frame; flushes after a large one. Whether the peer is still there.
+    /// Buffers a message; writes a large one. Whether the peer is still there.
     async fn feed<S>(&mut self, socket: &mut Socket<S>, frame: Frame) -> bool
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        if frame.len() > PART {
+            return Box::pin(self.feed_parts(socket, frame)).await;
+        }
         let is_large = frame.len() > LARGE_FRAME;
         let fed = tokio::time::timeout(self.idle_max, socket.feed(frame)).await;
         matches!(fed, Ok(Ok(()))) && (!is_large || self.flush(socket).await)
+    }
+
+    async fn feed_parts<S>(&mut self, socket: &mut Socket<S>, frame: Frame) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        for part in parts(frame) {
+            let fed = tokio::time::timeout(self.idle_max, socket.feed_part(part)).await;
+            if !matches!(fed, Ok(Ok(()))) || !self.flush(socket).await {
+                return false;
+            }
+        }
+        true
     }
 
     /// Flushes, for as long as the peer takes anything. Whether it took all.
@@ -263,6 +282,11 @@ impl Peer {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        if socket.read() > self.read {
+            // A large message on a slow line is a sign of life before it is whole.
+            self.read = socket.read();
+            self.heartbeat.heard(self.now());
+        }
         match self.heartbeat.beat(self.now()) {
             Beat::Wait => Next::GoOn,
             Beat::GiveUp => Next::Drop,

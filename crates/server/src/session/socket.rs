@@ -5,6 +5,8 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame as WireFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -36,6 +38,8 @@ impl Default for SocketLimits {
 const READ_BUFFER: usize = 4 << 10;
 /// Frames are gathered up to this size before they are written, or until the flush.
 const WRITE_BUFFER: usize = 4 << 10;
+/// Messages larger than this are sent in parts, each a frame.
+pub(super) const PART: usize = 64 << 10;
 /// A message or frame larger than this leaves buffers that are not kept. Making new ones costs about a
 /// microsecond.
 const KEPT_BUFFER: usize = 4 << 10;
@@ -66,6 +70,29 @@ pub(super) enum Received {
     Ended,
     /// The peer broke the rules.
     Wrong(CloseCode),
+}
+
+/// A piece of a message, sent as a frame of its own.
+#[derive(Debug)]
+pub(super) struct Part {
+    bytes: bytes::Bytes,
+    is_first: bool,
+    is_last: bool,
+}
+
+/// Cuts a message into parts that share its bytes.
+pub(super) fn parts(message: Frame) -> impl Iterator<Item = Part> {
+    let mut rest = bytes::Bytes::from(message);
+    let mut is_first = true;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let bytes = rest.split_to(rest.len().min(PART));
+        let part = Part { bytes, is_first, is_last: rest.is_empty() };
+        is_first = false;
+        Some(part)
+    })
 }
 
 #[derive(Debug)]
@@ -103,10 +130,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Buffers a frame; larger ones are written at once as far as the peer takes them.
-    pub(super) async fn feed(&mut self, frame: Frame) -> Result<(), Error> {
-        self.has_grown |= frame.len() > KEPT_BUFFER;
-        self.stream.feed(Message::Text(frame)).await
+    /// Buffers a message as one frame. To be flushed before more follows if it is not small.
+    pub(super) async fn feed(&mut self, message: Frame) -> Result<(), Error> {
+        self.has_grown |= message.len() > KEPT_BUFFER;
+        self.stream.feed(Message::Text(message)).await
+    }
+
+    /// Buffers a part of a large message. To be flushed before more follows: then the codec, which copies
+    /// what it is given, never holds more than a part, while the message itself is shared by all sockets
+    /// that it goes to.
+    pub(super) async fn feed_part(&mut self, part: Part) -> Result<(), Error> {
+        self.has_grown = true;
+        let opcode = OpCode::Data(if part.is_first { Data::Text } else { Data::Continue });
+        let frame = WireFrame::message(part.bytes, opcode, part.is_last);
+        self.stream.feed(Message::Frame(frame)).await
     }
 
     pub(super) async fn feed_ping(&mut self) -> Result<(), Error> {
@@ -116,6 +153,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Writes everything that is buffered. Cancel-safe: what is not written stays buffered.
     pub(super) async fn flush(&mut self) -> Result<(), Error> {
         self.stream.flush().await
+    }
+
+    /// Bytes read so far, those of unfinished messages included.
+    pub(super) fn read(&self) -> u64 {
+        self.stream.get_ref().read()
     }
 
     /// Bytes written so far.

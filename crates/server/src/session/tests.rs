@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{Role, frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, frame::coding::CloseCode};
 use tricedb_core::id::AppId;
 use tricedb_core::query::Inference;
 use tricedb_core::tx::MissingAttrs;
@@ -271,6 +271,45 @@ async fn large_messages_leave_the_connection_whole() {
         let ServerMessage::AddQueryOk(ok) = client.message().await else { panic!() };
         assert!(ok.result.triples().any(|t| t.value.as_str().is_some_and(|s| s.len() == 100_000)));
     }
+}
+
+#[tokio::test]
+async fn large_messages_are_sent_in_small_frames() {
+    let server = Server::start();
+    let title = "ü".repeat(500_000);
+    server.seed(json!([["create", "todos", id(1), {"title": title}]])).await;
+    let (stream, _task) = server.pipe();
+    let config = WebSocketConfig::default().max_frame_size(Some(64 << 10));
+    let stream = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
+    let mut client = Client { stream, _task };
+    client.send(&init()).await;
+    assert_eq!(client.message().await.op(), "init-ok");
+    client.send(&json!({"op": "add-query", "q": {"todos": {}}})).await;
+    let ServerMessage::AddQueryOk(ok) = client.message().await else { panic!() };
+    assert!(ok.result.triples().any(|triple| triple.value.as_str() == Some(&title)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_upload_is_a_sign_of_life() {
+    let server = Server::start();
+    let (mut stream, task) = server.pipe();
+    let text = r#"{"op":"slowly"}"#;
+    // A text frame masked with zeros, a byte every four seconds.
+    let mut bytes = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+    bytes.extend(text.as_bytes());
+    for byte in bytes {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        stream.write_all(&[byte]).await.unwrap();
+    }
+    let mut received = vec![0; 4_096];
+    let mut answer = String::new();
+    while !answer.contains("Invalid op") {
+        let n = stream.read(&mut received).await.unwrap();
+        assert!(n > 0, "dropped");
+        answer.push_str(&String::from_utf8_lossy(&received[..n]));
+    }
+    drop(stream);
+    task.await.unwrap();
 }
 
 #[tokio::test]
