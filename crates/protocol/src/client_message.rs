@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use tricedb_core::id::{AppId, EventId};
 
 use crate::decode_error::{DecodeError, DecodeErrorKind};
+use crate::rooms::{ClientBroadcast, JoinRoom, LeaveRoom, PresenceData, SetPresence};
 use crate::versions::Versions;
 
 /// One message from a client. Serialises to its wire form.
@@ -22,6 +23,14 @@ pub enum ClientMessage {
     RemoveQuery(RemoveQuery),
     /// One atomic transaction.
     Transact(Transact),
+    /// Enters a room.
+    JoinRoom(JoinRoom),
+    /// Leaves a room.
+    LeaveRoom(LeaveRoom),
+    /// Changes what the others in a room see.
+    SetPresence(SetPresence),
+    /// Tells the others in a room something.
+    ClientBroadcast(ClientBroadcast),
     /// A message with an op that this side does not know.
     #[serde(skip)]
     Unknown {
@@ -126,6 +135,10 @@ impl ClientMessage {
             Self::AddQuery(_) => "add-query",
             Self::RemoveQuery(_) => "remove-query",
             Self::Transact(_) => "transact",
+            Self::JoinRoom(_) => "join-room",
+            Self::LeaveRoom(_) => "leave-room",
+            Self::SetPresence(_) => "set-presence",
+            Self::ClientBroadcast(_) => "client-broadcast",
             Self::Unknown { op, .. } => op,
         }
     }
@@ -137,6 +150,10 @@ impl ClientMessage {
             Self::AddQuery(m) => m.client_event_id.as_ref(),
             Self::RemoveQuery(m) => m.client_event_id.as_ref(),
             Self::Transact(m) => m.client_event_id.as_ref(),
+            Self::JoinRoom(m) => m.client_event_id.as_ref(),
+            Self::LeaveRoom(m) => m.client_event_id.as_ref(),
+            Self::SetPresence(m) => m.client_event_id.as_ref(),
+            Self::ClientBroadcast(m) => m.client_event_id.as_ref(),
             Self::Unknown { client_event_id, .. } => client_event_id.as_ref(),
         }
     }
@@ -158,6 +175,12 @@ struct Fields<'a> {
     q: Option<&'a RawValue>,
     return_type: Option<&'a RawValue>,
     tx_steps: Option<&'a RawValue>,
+    room_id: Option<&'a RawValue>,
+    room_type: Option<&'a RawValue>,
+    #[serde(rename = "roomType")]
+    broadcast_room_type: Option<&'a RawValue>,
+    topic: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
 }
 
 impl<'a> Fields<'a> {
@@ -199,6 +222,12 @@ impl<'a> Fields<'a> {
                 ClientMessage::RemoveQuery(RemoveQuery { q, client_event_id: event.clone() })
             }),
             "transact" => self.transact(event.clone()).map(ClientMessage::Transact),
+            "join-room" => self.join_room(event.clone()).map(ClientMessage::JoinRoom),
+            "leave-room" => self.room_id().map(|room_id| {
+                ClientMessage::LeaveRoom(LeaveRoom { room_id, client_event_id: event.clone() })
+            }),
+            "set-presence" => self.set_presence(event.clone()).map(ClientMessage::SetPresence),
+            "client-broadcast" => self.broadcast(event.clone()).map(ClientMessage::ClientBroadcast),
             _ => Ok(ClientMessage::Unknown { op: op.to_owned(), client_event_id: event.clone() }),
         };
         result.map_err(|kind| DecodeError { kind: Box::new(kind), op: Some(op.to_owned()), event })
@@ -253,6 +282,57 @@ impl<'a> Fields<'a> {
         };
         Ok(Transact { tx_steps, client_event_id, created: None, order: None })
     }
+
+    fn join_room(&self, client_event_id: Option<EventId>) -> Result<JoinRoom, DecodeErrorKind> {
+        let room_type = self.room_type.map(|raw| text_field("room-type", raw)).transpose()?;
+        Ok(JoinRoom {
+            room_id: self.room_id()?,
+            room_type,
+            data: self.presence()?,
+            client_event_id,
+        })
+    }
+
+    fn set_presence(
+        &self,
+        client_event_id: Option<EventId>,
+    ) -> Result<SetPresence, DecodeErrorKind> {
+        Ok(SetPresence { room_id: self.room_id()?, data: self.presence()?, client_event_id })
+    }
+
+    fn broadcast(
+        &self,
+        client_event_id: Option<EventId>,
+    ) -> Result<ClientBroadcast, DecodeErrorKind> {
+        let room_id = self.room_id()?;
+        // Nothing depends on the type here: the room was chosen when it was joined.
+        let room_type =
+            self.broadcast_room_type.and_then(|raw| text_of(raw).ok()).map(Cow::into_owned);
+        let topic = self.topic.ok_or(DecodeErrorKind::Missing { field: "topic" })?;
+        let topic = text_field("topic", topic)?;
+        let data = match self.data {
+            None => Json::Null,
+            Some(raw) => serde_json::from_str(raw.get())
+                .map_err(|e| DecodeErrorKind::NotJson { reason: e.to_string() })?,
+        };
+        Ok(ClientBroadcast { room_id, room_type, topic, data, client_event_id })
+    }
+
+    fn room_id(&self) -> Result<String, DecodeErrorKind> {
+        text_field("room-id", self.room_id.ok_or(DecodeErrorKind::Missing { field: "room-id" })?)
+    }
+
+    /// Official servers store a null as null, and official clients then show an empty peer: it is `{}`.
+    fn presence(&self) -> Result<PresenceData, DecodeErrorKind> {
+        match self.data {
+            None => Ok(PresenceData::new()),
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|_| malformed("data", raw)),
+        }
+    }
+}
+
+fn text_field(field: &'static str, raw: &RawValue) -> Result<String, DecodeErrorKind> {
+    text_of(raw).map(Cow::into_owned).map_err(|_| malformed(field, raw))
 }
 
 fn text_of(raw: &RawValue) -> Result<Cow<'_, str>, serde_json::Error> {
@@ -409,9 +489,9 @@ mod tests {
 
     #[test]
     fn unknown_ops_and_fields_are_no_errors() {
-        let text = r#"{"op":"join-room","room-id":"r","client-event-id":"e","extra":{}}"#;
+        let text = r#"{"op":"start-sync","q":"r","client-event-id":"e","extra":{}}"#;
         let message = ClientMessage::decode(text).unwrap();
-        assert_eq!(message.op(), "join-room");
+        assert_eq!(message.op(), "start-sync");
         assert_eq!(message.client_event_id().unwrap().as_str(), "e");
     }
 }

@@ -24,6 +24,7 @@ mod client_message;
 mod decode_error;
 mod error_message;
 mod query_result;
+mod rooms;
 mod server_message;
 mod versions;
 
@@ -31,6 +32,11 @@ pub use client_message::{AddQuery, ClientMessage, Init, RemoveQuery, ReturnType,
 pub use decode_error::{DecodeError, DecodeErrorKind};
 pub use error_message::{ErrorBody, ErrorMessage};
 pub use query_result::{Aggregate, PageInfo, QueryAnswer, ResultData, ResultNode};
+pub use rooms::{
+    ClientBroadcast, ClientBroadcastOk, EditKind, JoinRoom, JoinRoomError, LeaveRoom,
+    PatchPresence, PathPart, PresenceData, PresenceEdit, RefreshPresence, RoomOk, ServerBroadcast,
+    SetPresence, Told,
+};
 pub use server_message::{
     AddQueryExists, AddQueryOk, AppState, AppStatus, Auth, Computation, FrameError, InitOk,
     RefreshOk, RemoveQueryOk, ServerMessage, TransactOk,

@@ -8,6 +8,9 @@ use tricedb_core::id::{EventId, SessionId, TxId};
 
 use crate::error_message::ErrorMessage;
 use crate::query_result::QueryAnswer;
+use crate::rooms::{
+    ClientBroadcastOk, JoinRoomError, PatchPresence, RefreshPresence, RoomOk, ServerBroadcast,
+};
 
 /// One message from a server. Serialises to its wire form.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -25,6 +28,22 @@ pub enum ServerMessage {
     RefreshOk(RefreshOk),
     /// A transaction was committed.
     TransactOk(TransactOk),
+    /// A room was entered.
+    JoinRoomOk(RoomOk),
+    /// A room was not entered.
+    JoinRoomError(JoinRoomError),
+    /// A room was left.
+    LeaveRoomOk(RoomOk),
+    /// The session's presence in a room was taken.
+    SetPresenceOk(RoomOk),
+    /// Everyone in a room.
+    RefreshPresence(RefreshPresence),
+    /// What changed among those in a room.
+    PatchPresence(PatchPresence),
+    /// What the session told the others in a room was taken.
+    ClientBroadcastOk(ClientBroadcastOk),
+    /// What another in a room told.
+    ServerBroadcast(ServerBroadcast),
     /// Something failed.
     Error(ErrorMessage),
     /// A message with an op that this side does not know; to be ignored.
@@ -230,6 +249,14 @@ impl ServerMessage {
             "remove-query-ok" => serde_json::from_str(text).map(Self::RemoveQueryOk),
             "refresh-ok" => serde_json::from_str(text).map(Self::RefreshOk),
             "transact-ok" => serde_json::from_str(text).map(Self::TransactOk),
+            "join-room-ok" => serde_json::from_str(text).map(Self::JoinRoomOk),
+            "join-room-error" => serde_json::from_str(text).map(Self::JoinRoomError),
+            "leave-room-ok" => serde_json::from_str(text).map(Self::LeaveRoomOk),
+            "set-presence-ok" => serde_json::from_str(text).map(Self::SetPresenceOk),
+            "refresh-presence" => serde_json::from_str(text).map(Self::RefreshPresence),
+            "patch-presence" => serde_json::from_str(text).map(Self::PatchPresence),
+            "client-broadcast-ok" => serde_json::from_str(text).map(Self::ClientBroadcastOk),
+            "server-broadcast" => serde_json::from_str(text).map(Self::ServerBroadcast),
             "error" => serde_json::from_str(text).map(Self::Error),
             _ => Ok(Self::Unknown { op: op.clone().into_owned() }),
         };
@@ -245,6 +272,14 @@ impl ServerMessage {
             Self::RemoveQueryOk(_) => "remove-query-ok",
             Self::RefreshOk(_) => "refresh-ok",
             Self::TransactOk(_) => "transact-ok",
+            Self::JoinRoomOk(_) => "join-room-ok",
+            Self::JoinRoomError(_) => "join-room-error",
+            Self::LeaveRoomOk(_) => "leave-room-ok",
+            Self::SetPresenceOk(_) => "set-presence-ok",
+            Self::RefreshPresence(_) => "refresh-presence",
+            Self::PatchPresence(_) => "patch-presence",
+            Self::ClientBroadcastOk(_) => "client-broadcast-ok",
+            Self::ServerBroadcast(_) => "server-broadcast",
             Self::Error(_) => "error",
             Self::Unknown { op } => op,
         }

@@ -13,6 +13,7 @@ mod limits;
 mod live;
 mod outcomes;
 mod pipeline;
+mod presence;
 mod refresh;
 mod refusal;
 mod sessions;

@@ -11,6 +11,7 @@ mod connections;
 mod http;
 pub mod log;
 mod registry;
+pub mod rooms;
 mod server;
 pub mod session;
 

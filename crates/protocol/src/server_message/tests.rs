@@ -114,12 +114,12 @@ fn small_answers_round_trip() {
 fn arrays_unknown_ops_and_nulls_are_tolerated() {
     let frame = json!([
         {"op": "transact-ok", "tx-id": null, "client-event-id": null, "isn": "0/0/1"},
-        {"op": "server-broadcast", "topic": "emoji"},
+        {"op": "stream-append", "topic": "emoji"},
         {"op": "error", "status": 500, "type": null, "message": null, "hint": null, "client-event-id": null}
     ]);
     let messages = ServerMessage::decode_frame(&frame.to_string()).unwrap();
     assert_eq!(messages[0].op(), "transact-ok");
-    assert_eq!(messages[1], ServerMessage::Unknown { op: "server-broadcast".into() });
+    assert_eq!(messages[1], ServerMessage::Unknown { op: "stream-append".into() });
     let ServerMessage::Error(error) = &messages[2] else { panic!() };
     assert_eq!((error.body.status, error.failed_op()), (500, None));
     assert!(ServerMessage::decode_frame("[]").unwrap().is_empty());

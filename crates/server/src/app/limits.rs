@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::rooms::RoomLimits;
+
 /// Bounds of one app. Every queue and cache of an app has its bound here.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AppLimits {
@@ -28,6 +30,8 @@ pub struct AppLimits {
     /// A snapshot is taken after this many changes of facts, or after half as many as there are facts,
     /// whichever is more.
     pub snapshot_changes_min: usize,
+    /// Bounds of its rooms.
+    pub rooms: RoomLimits,
 }
 
 impl Default for AppLimits {
@@ -43,6 +47,7 @@ impl Default for AppLimits {
             inbound_messages_max: 1_024,
             inbound_bytes_max: 64 << 20,
             snapshot_changes_min: 50_000,
+            rooms: RoomLimits::default(),
         }
     }
 }

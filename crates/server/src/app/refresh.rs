@@ -186,6 +186,7 @@ impl AppState {
     pub fn pause(&mut self, session: SessionKey) {
         if let Some(state) = self.sessions.get_mut(&session) {
             state.is_paused = true;
+            self.rooms.pause(session);
         }
     }
 
@@ -195,6 +196,8 @@ impl AppState {
             && std::mem::take(&mut state.is_paused)
         {
             self.catching_up.push(session);
+            self.rooms.resume(session);
+            self.release_rooms();
         }
     }
 }

@@ -14,13 +14,14 @@ use tricedb_protocol::{
 use super::frames::{self, Frame};
 use super::held::Remedy;
 use super::live::{LiveId, Rights};
+use super::pipeline::Mark;
 use super::refusal::query_refused;
 use super::state::AppState;
 use crate::log::{EventKey, Outcome};
 
 /// A session within its app; never used twice in a process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct SessionKey(pub(super) u64);
+pub struct SessionKey(pub(crate) u64);
 
 /// What a session starts with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +48,8 @@ pub(super) struct SessionState {
     pub(super) is_paused: bool,
     /// The position of the last commit that it made.
     pub(super) last_commit: Option<TxId>,
+    /// What its `init-ok` waits for; nothing may come before that.
+    pub(super) opened: Mark,
 }
 
 /// One query of one session.
@@ -84,6 +87,7 @@ impl AppState {
             attrs_sent: self.attrs.version(),
             is_paused: false,
             last_commit: None,
+            opened: self.pipeline.mark(),
         };
         self.sessions.insert(session, state);
         self.send_init_ok(session, event);
@@ -94,6 +98,7 @@ impl AppState {
         let attrs = self.attrs.text(self.index.catalog());
         let Some(state) = self.sessions.get_mut(&session) else { return };
         state.attrs_sent = self.attrs.version();
+        state.opened = self.pipeline.mark();
         let (id, is_admin) = (state.open.id, state.open.is_admin);
         let frame = frames::init_ok(id, &self.identity, is_admin, &attrs, event.as_ref());
         self.send(session, frame, Remedy::Reopen { session, event });
@@ -105,6 +110,7 @@ impl AppState {
             for subscription in state.subscriptions.values() {
                 self.live.unsubscribe(subscription.live, session);
             }
+            self.rooms.forget(session);
         }
     }
 
@@ -117,6 +123,10 @@ impl AppState {
             ClientMessage::Transact(transact) => self.transact(session, transact, now),
             ClientMessage::AddQuery(add) => self.add_query(session, add),
             ClientMessage::RemoveQuery(remove) => self.remove_query(session, &remove),
+            ClientMessage::JoinRoom(_)
+            | ClientMessage::LeaveRoom(_)
+            | ClientMessage::SetPresence(_)
+            | ClientMessage::ClientBroadcast(_) => self.room_message(session, &message),
             ClientMessage::Init(_) | ClientMessage::Unknown { .. } => {
                 let body = ErrorBody::invalid_op(message.op());
                 let event = message.client_event_id();

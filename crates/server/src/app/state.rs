@@ -21,6 +21,7 @@ use super::pipeline::{Durability, Pipeline};
 use super::refusal::{too_many_steps, tx_refused};
 use super::sessions::{SessionKey, SessionState};
 use crate::log::{EventKey, LoadedLog, LogEntry, Outcome, SnapshotImage};
+use crate::rooms::Rooms;
 
 /// What of an app clients may know.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -104,6 +105,7 @@ pub struct AppState {
     pub(super) live: LiveQueries,
     pub(super) sessions: HashMap<SessionKey, SessionState, FxBuildHasher>,
     pub(super) last_session: u64,
+    pub(super) rooms: Rooms,
     /// Sessions to be brought up to date at the next refresh, whatever changed.
     pub(super) catching_up: Vec<SessionKey>,
     changes_since_snapshot: usize,
@@ -151,6 +153,7 @@ impl AppState {
             pipeline: Pipeline::new(durability, log_position),
             live: LiveQueries::new(limits.fragment_bytes_max),
             identity,
+            rooms: Rooms::new(limits.rooms.clone()),
             limits,
             ids,
             index,
@@ -298,6 +301,11 @@ impl AppState {
 
     pub(super) fn send(&mut self, session: SessionKey, frame: Frame, remedy: Remedy) {
         self.emit(Output::Send { session, frame }, remedy);
+    }
+
+    /// Gives an output out past all that wait: one that shows nothing of what is not durable.
+    pub(super) fn give_out(&mut self, output: Output) {
+        self.outputs.push_back(output);
     }
 
     fn release(&mut self) {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use rustc_hash::FxBuildHasher;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 use tricedb_core::id::TxId;
 use tricedb_protocol::ErrorBody;
 use uuid::Uuid;
@@ -57,6 +58,7 @@ pub fn spawn_app(app: LoadedApp, log: Box<dyn CommitLog>, limits: AppLimits) -> 
         last_ticket: 0,
         log: log_commands,
         failures: 0,
+        began: Instant::now(),
     };
     tokio::spawn(task.run(inbox, flushes, log_task));
     AppHandle::new(inputs, shared)
@@ -70,6 +72,8 @@ struct AppTask {
     last_ticket: u64,
     log: mpsc::UnboundedSender<LogCommand>,
     failures: u32,
+    /// The start of the clock that rooms go by.
+    began: Instant,
 }
 
 /// Where a session's frames go.
@@ -98,9 +102,11 @@ impl AppTask {
     ) {
         let mut replies = Vec::new();
         loop {
+            let rooms_due = self.state.rooms_deadline().map(|at| self.began + at);
             let next = tokio::select! {
                 biased;
                 Some(result) = flushes.recv() => self.flush_done(result),
+                () = reached(rooms_due) => Next::GoOn,
                 input = inbox.recv() => match input {
                     Some(input) => self.round(input, &mut inbox),
                     None => Next::End(None),
@@ -240,6 +246,9 @@ impl AppTask {
     /// Ends a round: makes refreshes and batches, and gives every output to whom it is for.
     fn settle(&mut self) {
         self.state.seal();
+        if self.state.rooms_deadline().is_some() {
+            self.state.tell_rooms(self.began.elapsed());
+        }
         while let Some(output) = self.state.poll() {
             match output {
                 Output::Send { session, frame } => self.deliver(session, frame),
@@ -265,6 +274,14 @@ impl AppTask {
         }
         // A socket that is gone says so itself.
         let _ = outlet.frames.send(frame);
+    }
+}
+
+/// Waits for a point in time; for ever, if there is none.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod durability;
 mod flushes;
+mod presence;
 mod refreshes;
 mod task;
 

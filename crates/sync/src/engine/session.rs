@@ -119,7 +119,9 @@ impl SyncEngine {
                 }
             }
             ServerMessage::Error(error) => self.error(now, error),
-            ServerMessage::Unknown { op } => {
+            // The rest is about rooms.
+            ignored => {
+                let op = ignored.op();
                 tracing::debug!(target: "tricedb::sync", op, "ignored an unknown message");
             }
         }

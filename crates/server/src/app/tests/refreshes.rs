@@ -356,7 +356,7 @@ fn wrong_messages_are_answered_in_shape_and_do_no_harm() {
         assert_eq!(refused.body.status, 400, "{steps}");
         assert!(refused.original_event.get("tx-steps").is_none());
     }
-    app.send(a, &json!({"op": "join-room", "room-id": "r", "client-event-id": "j"}));
+    app.send(a, &json!({"op": "start-sync", "q": {}, "client-event-id": "j"}));
     assert_eq!(error(&app.take(a)[0]).body.message, "Invalid op");
 }
 
