@@ -188,9 +188,12 @@ pub enum LogError {
         /// Where it stands.
         found: TxId,
     },
-    /// The storage engine failed; nothing of the batch is in the log, or it is unknown whether it is.
+    /// The storage engine failed; nothing of the batch is in the log.
     #[error("the log's storage failed: {0}")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The storage engine failed midway: whether the batch is in the log shows when it is opened anew.
+    #[error("the log's storage failed, perhaps after it had taken the batch: {0}")]
+    InDoubt(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What the log holds cannot be read.
     #[error("the log is damaged: {reason}")]
     Damaged {
@@ -212,8 +215,8 @@ pub trait CommitLog: Send {
     ///
     /// # Errors
     /// [`LogError::Conflict`] if the log stands elsewhere; nothing was written then. After
-    /// [`LogError::Storage`] nothing of the batch may ever appear: a log that cannot be sure of it must
-    /// fail every later call.
+    /// [`LogError::Storage`] nothing of the batch may ever appear. A log that cannot be sure of it says
+    /// [`LogError::InDoubt`] and fails every later call.
     async fn append(&mut self, expected: TxId, entries: &[LogEntry]) -> Result<(), LogError>;
 
     /// Reads the state; called once, before anything else.

@@ -37,8 +37,8 @@ const ROUND_MAX: usize = 128;
 const FAILURES_MAX: u32 = 3;
 
 /// Puts an app into a task of the current runtime. The task ends by [`AppHandle::park`],
-/// [`AppHandle::shutdown`], a log that is taken by another writer or fails again and again, or when the
-/// last handle and session are gone. It always closes the log.
+/// [`AppHandle::shutdown`], a log that is taken by another writer, fails again and again or leaves in doubt
+/// what it holds, or when the last handle and session are gone. It always closes the log.
 ///
 /// Everything a small transaction needs happens in this task and the sockets' ones: with a volatile log and
 /// a single-threaded runtime no thread is woken between receiving and sending.
@@ -86,6 +86,8 @@ struct Outlet {
 enum Next {
     GoOn,
     End(Option<EndReply>),
+    /// Nobody may be told anything any more.
+    Abandon,
 }
 
 enum EndReply {
@@ -112,10 +114,14 @@ impl AppTask {
                     None => Next::End(None),
                 },
             };
-            self.settle();
-            if let Next::End(reply) = next {
-                replies.extend(reply);
-                break;
+            match next {
+                Next::GoOn => self.settle(),
+                Next::End(reply) => {
+                    self.settle();
+                    replies.extend(reply);
+                    break;
+                }
+                Next::Abandon => return self.abandon(inbox, log_task).await,
             }
         }
         inbox.close();
@@ -127,7 +133,9 @@ impl AppTask {
         }
         while !self.state.is_settled() {
             let Some(result) = flushes.recv().await else { break };
-            self.flush_done(result);
+            if let Next::Abandon = self.flush_done(result) {
+                return self.abandon(inbox, log_task).await;
+            }
             self.settle();
         }
         // The sockets write what they were given, and close.
@@ -148,11 +156,23 @@ impl AppTask {
         }
     }
 
+    /// Ends without a word to anybody: what memory holds may be more than the log has, or not. Sessions
+    /// end, and those who wait for an answer get none; sent again, a named transaction gets its outcome
+    /// from the log that is opened anew.
+    async fn abandon(self, mut inbox: mpsc::Receiver<Input>, log_task: JoinHandle<()>) {
+        inbox.close();
+        self.shared.sessions.store(0, Ordering::Relaxed);
+        drop((self.outlets, self.replies, self.state, self.log));
+        if let Err(error) = log_task.await {
+            tracing::error!(app = %self.shared.app, %error, "the log's task failed");
+        }
+    }
+
     /// Handles an input and those that wait behind it.
     fn round(&mut self, first: Input, inbox: &mut mpsc::Receiver<Input>) -> Next {
         let mut next = self.input(first, inbox.is_empty());
         for _ in 1..ROUND_MAX {
-            if matches!(next, Next::End(_)) {
+            if !matches!(next, Next::GoOn) {
                 break;
             }
             let Ok(input) = inbox.try_recv() else { break };
@@ -236,6 +256,9 @@ impl AppTask {
         };
         tracing::error!(app = %self.shared.app, %error, "a batch could not be made durable");
         self.failures += 1;
+        if matches!(error, LogError::InDoubt(_)) {
+            return Next::Abandon;
+        }
         self.state.flush_failed();
         match error {
             LogError::Storage(_) if self.failures < FAILURES_MAX => Next::GoOn,

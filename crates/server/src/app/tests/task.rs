@@ -115,6 +115,33 @@ async fn a_lost_batch_is_an_error_and_the_app_goes_on() {
 }
 
 #[tokio::test]
+async fn an_app_that_may_or_may_not_have_committed_says_nothing() {
+    let Running { app, words, seen } = start();
+    let open = OpenSession {
+        id: SessionId(Uuid::from_u128(1)),
+        features: Features::default(),
+        is_admin: false,
+        event: None,
+    };
+    let mut session = app.open_session(open).await.unwrap();
+    session.next_frame().await.unwrap();
+    let first = tokio::spawn({
+        let app = app.clone();
+        let steps = json!([["create", "todos", id(1), {"title": "x"}]]);
+        async move { app.admin_transact(steps, MissingAttrs::Create).await }
+    });
+    words.send(Err(LogError::InDoubt("the disk said no after the write".into()))).unwrap();
+    assert_eq!(first.await.unwrap(), Err(AppError::Closed));
+    assert_eq!(session.next_frame().await, None, "neither an error nor a refresh");
+    assert!(app.is_closed());
+    app.shutdown().await;
+    while !seen.lock().unwrap().closed {
+        tokio::task::yield_now().await;
+    }
+    assert!(seen.lock().unwrap().snapshots.is_empty());
+}
+
+#[tokio::test]
 async fn an_app_whose_log_is_taken_ends() {
     let server = start();
     let conflict = LogError::Conflict { expected: TxId(1), found: TxId(2) };

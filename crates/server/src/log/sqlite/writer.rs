@@ -143,7 +143,10 @@ impl Writer {
         let bytes = batch.wal_bytes();
         if let Err(error) = batch.write(&mut self.connection).await {
             self.unsure = !leaves_nothing_behind(&error);
-            return Err(storage_error("cannot write", &self.path, error));
+            return Err(match storage_error("cannot write", &self.path, error) {
+                LogError::Storage(source) if self.unsure => LogError::InDoubt(source),
+                error => error,
+            });
         }
         self.flushes.fetch_add(1, Ordering::Relaxed);
         if let Some(last) = last {
