@@ -77,6 +77,16 @@ impl OutboundMeter {
         owed > bytes_max && !self.is_congested.swap(true, Ordering::Relaxed)
     }
 
+    /// Says that the session's messages should not be read for now; whether that is news.
+    pub(super) fn congest(&self) -> bool {
+        !self.is_congested.swap(true, Ordering::Relaxed)
+    }
+
+    /// Bytes delivered and not written.
+    pub(super) fn owed_bytes(&self) -> usize {
+        self.owed_bytes.load(Ordering::Relaxed)
+    }
+
     /// Takes written bytes off; whether a slow reader has just caught up.
     fn written(&self, bytes: usize, bytes_max: usize) -> bool {
         let owed = self.owed_bytes.fetch_sub(bytes, Ordering::Relaxed) - bytes;

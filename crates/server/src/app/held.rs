@@ -34,8 +34,7 @@ pub(super) enum Remedy {
     FailTicket(Ticket),
 }
 
-/// The waiting outputs in order. Bounded by what one flush lets in: sessions wait for their answers'
-/// room before more of their messages are read.
+/// The waiting outputs in order. Bounded per session: while much waits for one, its messages wait too.
 #[derive(Debug, Default)]
 pub(super) struct HeldOutputs(VecDeque<HeldOutput>);
 

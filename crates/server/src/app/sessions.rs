@@ -48,6 +48,8 @@ pub(super) struct SessionState {
     pub(super) is_paused: bool,
     /// The position of the last commit that it made.
     pub(super) last_commit: Option<TxId>,
+    /// Bytes of frames that wait in the app's state.
+    pub(super) queued_bytes: usize,
     /// What its `init-ok` waits for; nothing may come before that.
     pub(super) opened: Mark,
 }
@@ -87,6 +89,7 @@ impl AppState {
             attrs_sent: self.attrs.version(),
             is_paused: false,
             last_commit: None,
+            queued_bytes: 0,
             opened: self.pipeline.mark(),
         };
         self.sessions.insert(session, state);

@@ -172,7 +172,31 @@ impl AppState {
 
     /// The next thing to do, if any.
     pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front()?;
+        self.uncount(&output);
+        Some(output)
+    }
+
+    /// Bytes of frames made for a session and not given out by [`Self::poll`] yet. Whoever hands in its
+    /// messages should wait while there are many: each may make a large answer.
+    pub fn queued_bytes(&self, session: SessionKey) -> usize {
+        self.sessions.get(&session).map_or(0, |state| state.queued_bytes)
+    }
+
+    fn count(&mut self, output: &Output) {
+        if let Output::Send { session, frame } = output
+            && let Some(state) = self.sessions.get_mut(session)
+        {
+            state.queued_bytes += frame.len();
+        }
+    }
+
+    fn uncount(&mut self, output: &Output) {
+        if let Output::Send { session, frame } = output
+            && let Some(state) = self.sessions.get_mut(session)
+        {
+            state.queued_bytes -= frame.len();
+        }
     }
 
     /// The last commit, durable or not.
@@ -251,6 +275,9 @@ impl AppState {
     }
 
     fn remedy(&mut self, held: HeldOutput) {
+        if !matches!(held.remedy, Remedy::Keep) {
+            self.uncount(&held.output);
+        }
         match held.remedy {
             Remedy::Keep => self.outputs.push_back(held.output),
             Remedy::Reopen { session, event } => self.send_init_ok(session, event),
@@ -291,6 +318,7 @@ impl AppState {
 
     /// Gives an output out as soon as everything that it may show is durable.
     pub(super) fn emit(&mut self, output: Output, remedy: Remedy) {
+        self.count(&output);
         let mark = self.pipeline.mark();
         if self.held.is_empty() && self.pipeline.is_durable(mark) {
             self.outputs.push_back(output);
@@ -305,6 +333,7 @@ impl AppState {
 
     /// Gives an output out past all that wait: one that shows nothing of what is not durable.
     pub(super) fn give_out(&mut self, output: Output) {
+        self.count(&output);
         self.outputs.push_back(output);
     }
 

@@ -1,15 +1,15 @@
 //! The task that owns an app's state, and the one that owns its log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rustc_hash::FxBuildHasher;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tricedb_core::id::TxId;
-use tricedb_protocol::ErrorBody;
+use tricedb_protocol::{ClientMessage, ErrorBody};
 use uuid::Uuid;
 
 use super::frames::Frame;
@@ -54,6 +54,7 @@ pub fn spawn_app(app: LoadedApp, log: Box<dyn CommitLog>, limits: AppLimits) -> 
         state,
         shared: shared.clone(),
         outlets: HashMap::default(),
+        backed_up: BTreeSet::new(),
         replies: HashMap::default(),
         last_ticket: 0,
         log: log_commands,
@@ -68,6 +69,8 @@ struct AppTask {
     state: AppState,
     shared: Arc<Shared>,
     outlets: HashMap<SessionKey, Outlet, FxBuildHasher>,
+    /// Sessions with messages that wait.
+    backed_up: BTreeSet<SessionKey>,
     replies: HashMap<Ticket, oneshot::Sender<Result<Answer, ErrorBody>>, FxBuildHasher>,
     last_ticket: u64,
     log: mpsc::UnboundedSender<LogCommand>,
@@ -80,6 +83,15 @@ struct AppTask {
 struct Outlet {
     frames: mpsc::UnboundedSender<Frame>,
     meter: Arc<OutboundMeter>,
+    /// Messages that came while much waited to be written to the session. Nothing more is read from its
+    /// socket then, so that no more come than the app's inbox held.
+    backlog: VecDeque<Message>,
+}
+
+/// A client's message, and its room in the inbox for as long as it waits.
+struct Message {
+    message: ClientMessage,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Whether the task goes on after an input.
@@ -184,7 +196,7 @@ impl AppTask {
     fn input(&mut self, input: Input, is_last: bool) -> Next {
         match input {
             Input::Message { session, message, _room } => {
-                self.state.message(session, message, now_ms());
+                self.message(session, Message { message, _room });
             }
             Input::Open { open, reply } => self.open(open, reply),
             Input::Close(session) => self.close(session),
@@ -210,7 +222,8 @@ impl AppTask {
         let opened = self.state.open_session(open).map(|key| {
             let (sender, frames) = mpsc::unbounded_channel();
             let meter = Arc::new(OutboundMeter::default());
-            self.outlets.insert(key, Outlet { frames: sender, meter: meter.clone() });
+            let backlog = VecDeque::new();
+            self.outlets.insert(key, Outlet { frames: sender, meter: meter.clone(), backlog });
             OpenedSession { key, frames, meter }
         });
         let key = opened.as_ref().ok().map(|opened| opened.key);
@@ -220,6 +233,43 @@ impl AppTask {
             self.close(key);
         }
         self.count_sessions();
+    }
+
+    fn message(&mut self, session: SessionKey, message: Message) {
+        let is_backed_up = self.is_backed_up(session);
+        let Some(outlet) = self.outlets.get_mut(&session) else { return };
+        if !is_backed_up && outlet.backlog.is_empty() {
+            return self.state.message(session, message.message, now_ms());
+        }
+        outlet.backlog.push_back(message);
+        self.backed_up.insert(session);
+        if outlet.meter.congest() {
+            self.state.pause(session);
+        }
+    }
+
+    /// Whether so much waits to be written to a session that it may not ask for more.
+    fn is_backed_up(&self, session: SessionKey) -> bool {
+        let owed = self.outlets.get(&session).map_or(0, |outlet| outlet.meter.owed_bytes());
+        owed + self.state.queued_bytes(session) > self.shared.limits.outbound_bytes_max
+    }
+
+    /// Handles messages that waited, as far as there is room for their answers. Whether there were any.
+    fn take_up_backlogs(&mut self) -> bool {
+        let mut took_any = false;
+        for session in self.backed_up.clone() {
+            while !self.is_backed_up(session) {
+                let outlet = self.outlets.get_mut(&session);
+                let Some(Message { message, _room }) = outlet.and_then(|o| o.backlog.pop_front())
+                else {
+                    self.backed_up.remove(&session);
+                    break;
+                };
+                took_any = true;
+                self.state.message(session, message, now_ms());
+            }
+        }
+        took_any
     }
 
     fn close(&mut self, session: SessionKey) {
@@ -268,6 +318,13 @@ impl AppTask {
 
     /// Ends a round: makes refreshes and batches, and gives every output to whom it is for.
     fn settle(&mut self) {
+        self.give_out();
+        while self.take_up_backlogs() {
+            self.give_out();
+        }
+    }
+
+    fn give_out(&mut self) {
         self.state.seal();
         if self.state.rooms_deadline().is_some() {
             self.state.tell_rooms(self.began.elapsed());

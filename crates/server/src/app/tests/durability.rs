@@ -92,7 +92,10 @@ fn a_failed_flush_takes_everything_back() {
     app.settle();
     app.fail_flush();
     assert_eq!(app.state.position(), position);
-    let messages = app.take(a);
+    // Attributes go out on their own where an answer could need them.
+    let says_nothing = |message: &ServerMessage| matches!(message, ServerMessage::RefreshOk(ok) if ok.computations.is_empty());
+    let mut messages = app.take(a);
+    messages.retain(|message| !says_nothing(message));
     for (at, event) in [(0, "e3"), (1, "e4")] {
         assert_eq!(error(&messages[at]).body.status, 500);
         assert_eq!(error(&messages[at]).client_event_id.as_ref().unwrap().as_str(), event);
@@ -101,8 +104,8 @@ fn a_failed_flush_takes_everything_back() {
     assert_eq!(app.ops(late), ["init-ok"]);
     assert_eq!(app.answers[&ticket].as_ref().unwrap_err().status, 500);
     // The other session had been sent nothing of it, and what it is sent now is the truth.
-    for refresh in app.take(b) {
-        assert_eq!(titles(&refresh), ["one", "two"]);
+    for refresh in app.take(b).iter().filter(|message| !says_nothing(message)) {
+        assert_eq!(titles(refresh), ["one", "two"]);
     }
     // A resend is not bound by the lost outcome, and the app goes on.
     let steps = app.set_title(3, "three");

@@ -18,6 +18,8 @@ struct ScriptedLog {
 /// What a [`ScriptedLog`] was asked.
 #[derive(Default)]
 struct Seen {
+    /// Appends begun.
+    appends: usize,
     entries: usize,
     snapshots: Vec<TxId>,
     closed: bool,
@@ -26,6 +28,7 @@ struct Seen {
 #[async_trait]
 impl CommitLog for ScriptedLog {
     async fn append(&mut self, _: TxId, entries: &[LogEntry]) -> Result<(), LogError> {
+        self.seen.lock().unwrap().appends += 1;
         let word = self.words.recv().await.unwrap_or(Err(LogError::Closed));
         if word.is_ok() {
             self.seen.lock().unwrap().entries += entries.len();
@@ -183,4 +186,64 @@ async fn a_shutdown_answers_what_was_asked_before_it() {
     let seen = server.seen.lock().unwrap();
     assert!(seen.closed);
     assert_eq!((seen.entries, &seen.snapshots[..]), (20, &[last][..]));
+}
+
+#[tokio::test]
+async fn what_waits_for_one_session_is_bounded_however_much_it_asks_for() {
+    const ASKED: usize = 400;
+    let limits = AppLimits { outbound_bytes_max: 500_000, ..AppLimits::default() };
+    let (words, inbox) = mpsc::unbounded_channel();
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let log = Box::new(ScriptedLog { words: inbox, seen: seen.clone() });
+    let identity = AppIdentity { id: AppId(Uuid::from_u128(1)), title: "test".into() };
+    let app = spawn_app(LoadedApp { identity, state: LoadedLog::default() }, log, limits.clone());
+    words.send(Ok(())).unwrap();
+    let title = "x".repeat(100_000);
+    let large = json!([["create", "todos", id(1), {"title": title}]]);
+    app.admin_transact(large, MissingAttrs::Create).await.unwrap();
+    let open = OpenSession {
+        id: SessionId(Uuid::from_u128(1)),
+        features: Features::of("1.0.67"),
+        is_admin: false,
+        event: None,
+    };
+    let mut session = app.open_session(open).await.unwrap();
+    let first = session.next_frame().await.unwrap();
+    session.written(first.len());
+    // The log is at work for as long as the test likes: every answer is held.
+    let small = json!([["create", "todos", id(2), {"title": "y"}]]);
+    let writing = tokio::spawn({
+        let app = app.clone();
+        async move { app.admin_transact(small, MissingAttrs::Create).await }
+    });
+    while seen.lock().unwrap().appends < 2 {
+        tokio::task::yield_now().await;
+    }
+    for n in 0..ASKED {
+        let op = ["add-query", "remove-query"][n % 2];
+        let message = json!({"op": op, "q": {"todos": {}}, "client-event-id": n.to_string()});
+        session.send(ClientMessage::decode(&message.to_string()).unwrap(), 100).await.unwrap();
+    }
+    while !session.is_backed_up() {
+        tokio::task::yield_now().await;
+    }
+    assert!(session.try_next_frame().is_none(), "nothing leaves before the flush");
+    words.send(Ok(())).unwrap();
+    writing.await.unwrap().unwrap();
+
+    let mut answers = 0;
+    while answers < ASKED {
+        let mut waiting = vec![session.next_frame().await.unwrap()];
+        waiting.extend(std::iter::from_fn(|| session.try_next_frame()));
+        let bytes: usize = waiting.iter().map(|frame| frame.len()).sum();
+        assert!(bytes <= limits.outbound_bytes_max + 110_000, "{bytes} bytes wait");
+        for frame in &waiting {
+            let message = ServerMessage::decode(frame).unwrap();
+            assert_ne!(message.op(), "error");
+            answers += usize::from(message.op() != "refresh-ok");
+        }
+        session.written(bytes);
+    }
+    words.send(Ok(())).unwrap();
+    app.shutdown().await;
 }
