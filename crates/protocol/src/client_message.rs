@@ -34,7 +34,7 @@ pub enum ClientMessage {
     /// A message with an op that this side does not know.
     #[serde(skip)]
     Unknown {
-        /// The op.
+        /// The op; of a long one its beginning.
         op: String,
         /// The message's name.
         client_event_id: Option<EventId>,
@@ -199,9 +199,11 @@ impl<'a> Fields<'a> {
 
     fn into_message(self) -> Result<ClientMessage, DecodeError> {
         // Read before the op, so that an answer to a message without one still finds its sender.
-        let event = self.client_event_id.map(text_of);
-        let name =
-            event.as_ref().and_then(|read| read.as_ref().ok()).map(|name| EventId::new(&**name));
+        // A name is kept and repeated for a long time; the longest that clients use are UUIDs.
+        let event = self
+            .client_event_id
+            .map(|raw| text_of(raw).ok().filter(|name| name.len() <= ECHO_LEN_MAX));
+        let name = event.as_ref().and_then(Option::as_ref).map(|name| EventId::new(&**name));
         let opless = |kind| DecodeError { kind: Box::new(kind), op: None, event: name.clone() };
         let Some(raw_op) = self.op else {
             return Err(opless(DecodeErrorKind::Missing { field: "op" }));
@@ -210,9 +212,10 @@ impl<'a> Fields<'a> {
             return Err(opless(malformed("op", raw_op)));
         };
         let op: &str = &op;
-        if let (Some(raw), Some(Err(_))) = (self.client_event_id, &event) {
+        let shown_op = || op.chars().take(ECHO_LEN_MAX).collect::<String>();
+        if let (Some(raw), Some(None)) = (self.client_event_id, &event) {
             let kind = Box::new(malformed("client-event-id", raw));
-            return Err(DecodeError { kind, op: Some(op.to_owned()), event: None });
+            return Err(DecodeError { kind, op: Some(shown_op()), event: None });
         }
         let event = name;
         let result = match op {
@@ -228,7 +231,7 @@ impl<'a> Fields<'a> {
             }),
             "set-presence" => self.set_presence(event.clone()).map(ClientMessage::SetPresence),
             "client-broadcast" => self.broadcast(event.clone()).map(ClientMessage::ClientBroadcast),
-            _ => Ok(ClientMessage::Unknown { op: op.to_owned(), client_event_id: event.clone() }),
+            _ => Ok(ClientMessage::Unknown { op: shown_op(), client_event_id: event.clone() }),
         };
         result.map_err(|kind| DecodeError { kind: Box::new(kind), op: Some(op.to_owned()), event })
     }
@@ -475,6 +478,37 @@ mod tests {
             assert_eq!(answer["type"], "param-malformed", "{text}");
             assert_eq!(answer["status"], 400);
         }
+    }
+
+    #[test]
+    fn little_is_repeated_of_what_is_too_long() {
+        let long = "x".repeat(1 << 20);
+        let ClientMessage::Unknown { op, .. } =
+            ClientMessage::decode(&format!(r#"{{"op":"{long}"}}"#)).unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(op.len(), ECHO_LEN_MAX);
+        for text in [
+            format!(r#"{{"op":"transact","tx-steps":[],"client-event-id":"{long}"}}"#),
+            format!(r#"{{"op":"{long}","client-event-id":5}}"#),
+            format!(r#"{{"client-event-id":"{long}"}}"#),
+            format!(r#"{{"op":"init","app-id":"{long}"}}"#),
+        ] {
+            let answer = error(&text);
+            assert_eq!(answer["status"], 400);
+            assert!(answer.to_string().len() < 3 * ECHO_LEN_MAX, "{text:.40}");
+        }
+    }
+
+    #[test]
+    fn repeated_fields_are_refused() {
+        let twice = r#"{"op":"transact","op":"init","client-event-id":"e"}"#;
+        assert_eq!(error(twice)["type"], "param-malformed");
+        // Within values the last one counts, as in JavaScript.
+        let text = r#"{"op":"add-query","q":{"a":{},"a":{"b":{}}}}"#;
+        let ClientMessage::AddQuery(add) = ClientMessage::decode(text).unwrap() else { panic!() };
+        assert_eq!(add.q, json!({"a": {"b": {}}}));
     }
 
     #[test]
