@@ -190,16 +190,18 @@ impl Run<'_> {
 
     /// Looks up every entity-position lookup in the state before the transaction.
     fn resolve_lookups(&mut self, steps: &[TxStep]) -> Result<(), TxError> {
+        let made: HashSet<AttrId, FxBuildHasher> = steps
+            .iter()
+            .filter_map(|step| match step {
+                TxStep::AddAttr(attr) => Some(attr.id),
+                _ => None,
+            })
+            .collect();
         for (at, step) in steps.iter().enumerate() {
             let Some(EntityRef::Lookup(attr_id, value)) = step_entity(step) else { continue };
             let found = match self.index.catalog().live(*attr_id).cloned() {
                 // An attribute that this transaction makes has no values yet.
-                None if steps
-                    .iter()
-                    .any(|s| matches!(s, TxStep::AddAttr(a) if a.id == *attr_id)) =>
-                {
-                    None
-                }
+                None if made.contains(attr_id) => None,
                 None if self.actor == Actor::Admin => return Err(TxError::unknown_attr(*attr_id)),
                 None => {
                     return Err(TxError::validation(
