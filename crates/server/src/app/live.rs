@@ -144,6 +144,19 @@ impl LiveQueries {
         self.slots.get(id.0 as usize)?.as_ref()
     }
 
+    /// Whether nothing remains of queries that came and went, but places to be taken again.
+    #[cfg(test)]
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.by_key.is_empty()
+            && self.readers.is_empty()
+            && self.slots.iter().all(Option::is_none)
+            && self.free.len() == self.slots.len()
+            && self.stale.is_empty()
+            && self.changed.is_empty()
+            && self.kept.order.is_empty()
+            && self.kept.bytes == 0
+    }
+
     fn get_mut(&mut self, id: LiveId) -> Option<&mut LiveQuery> {
         self.slots.get_mut(id.0 as usize)?.as_mut()
     }

@@ -274,6 +274,37 @@ async fn large_messages_leave_the_connection_whole() {
 }
 
 #[tokio::test]
+async fn sockets_that_break_within_a_frame_leave_nothing_behind() {
+    let server = Server::start();
+    server.seed(json!([["create", "todos", id(1), {"title": "x"}]])).await;
+    let mut bystander = server.session().await;
+    bystander.send(&json!({"op": "add-query", "q": {"todos": {}}})).await;
+    assert_eq!(bystander.message().await.op(), "add-query-ok");
+    let message = json!({"op": "transact", "tx-steps": [["no-such-step"]]}).to_string();
+    // The head of a masked text frame, and what follows.
+    let mut frame = vec![0x81, 0x80 | message.len() as u8, 0, 0, 0, 0];
+    frame.extend(message.as_bytes());
+    let mut tasks = Vec::new();
+    for cut in 1..frame.len() {
+        let mut client = server.session().await;
+        client.send(&json!({"op": "add-query", "q": {"todos": {"$": {"limit": cut}}}})).await;
+        let Client { stream, _task: task } = client;
+        let mut bytes = stream.into_inner();
+        bytes.write_all(&frame[..cut]).await.unwrap();
+        drop(bytes);
+        tasks.push(task);
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    while server.app.session_count() > 1 {
+        tokio::task::yield_now().await;
+    }
+    server.seed(json!([["update", "todos", id(1), {"title": "y"}]])).await;
+    assert_eq!(bystander.message().await.op(), "refresh-ok");
+}
+
+#[tokio::test]
 async fn large_messages_are_sent_in_small_frames() {
     let server = Server::start();
     let title = "ü".repeat(500_000);

@@ -277,6 +277,61 @@ fn an_answer_too_large_to_keep_is_made_once_for_all_who_hear_of_it_together() {
 }
 
 #[test]
+fn nothing_remains_of_queries_and_sessions_that_are_gone() {
+    let mut app = Harness::volatile();
+    app.seed(&todos());
+    for round in 0..3 {
+        let sessions: Vec<_> = (0..20).map(|_| app.open()).collect();
+        for (n, session) in sessions.iter().enumerate() {
+            for limit in 1..=50 {
+                app.add_query(*session, &json!({"todos": {"$": {"limit": limit + 25 * (n % 2)}}}));
+            }
+        }
+        app.seed(&json!([["update", "todos", id(1), {"title": format!("title {round}")}]]));
+        assert_eq!(app.state.live_query_count(), 75);
+        let (removing, closing) = sessions.split_at(10);
+        for (n, session) in removing.iter().enumerate() {
+            for limit in 1..=50 {
+                let q = json!({"todos": {"$": {"limit": limit + 25 * (n % 2)}}});
+                app.send(*session, &json!({"op": "remove-query", "q": q}));
+            }
+        }
+        for session in closing {
+            app.state.close_session(*session);
+        }
+        // Changes touch nothing of them any more.
+        let before = app.state.evaluations();
+        app.seed(&json!([["update", "todos", id(2), {"title": format!("title {round}")}]]));
+        assert_eq!(app.state.evaluations(), before);
+        assert!(app.state.live.holds_nothing(), "{:?}", app.state.live);
+        for session in removing {
+            app.state.close_session(*session);
+        }
+        app.settle();
+        assert_eq!(app.state.session_count(), 0);
+    }
+}
+
+#[test]
+fn a_million_steps_are_refused_and_remembered_in_few_bytes() {
+    let mut app = Harness::logged();
+    let a = app.open();
+    let steps = Json::Array(vec![json!(["add-triple"]); 1_000_000]);
+    for _ in 0..2 {
+        app.transact(a, "many", &steps);
+        app.flush_all();
+        let frames = app.take_frames(a);
+        assert!(frames[0].len() < 500, "{}", frames[0]);
+        let message = ServerMessage::decode(&frames[0]).unwrap();
+        assert_eq!(error(&message).body.kind.as_deref(), Some("validation-failed"));
+    }
+    app.seed(&todos());
+    app.add_query(a, &json!({"todos": {}}));
+    app.flush_all();
+    assert_eq!(app.take(a).last().map(titles).unwrap(), ["one", "two"]);
+}
+
+#[test]
 fn a_slow_reader_gets_one_refresh_for_all_it_missed() {
     let mut app = Harness::volatile();
     app.seed(&todos());
