@@ -225,6 +225,10 @@ pub struct SyncEngine {
     ledger: Ledger,
     /// How long the server may take to answer.
     answer_max: Duration,
+    /// When it last answered a transaction, and when it last gave a result: one that works through many is
+    /// slow, not silent.
+    answered_at: Millis,
+    told_at: Millis,
     /// Why there is no session, if there should be one.
     trouble: Option<Arc<str>>,
     /// Pending transactions changed: views are to be aligned, results looked at.
@@ -282,6 +286,8 @@ impl SyncEngine {
             last_once: 0,
             ledger: Ledger::default(),
             answer_max: transact::ANSWER_MAX,
+            answered_at: Millis(0),
+            told_at: Millis(0),
             trouble: None,
             is_unsettled: true,
             may_retire: false,

@@ -11,7 +11,8 @@ use crate::engine::ServerError;
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocalError {
-    /// The storage failed to take it. It is kept in memory, sent, and tried again.
+    /// The storage failed to take it. It is kept in memory, sent, and tried again: once that works, a later
+    /// call of [`Receipt::local`] says so.
     #[error("the local database failed: {message}")]
     Storage {
         /// What failed.

@@ -277,7 +277,10 @@ impl State {
             }
             Output::Stored { seq, result } => self.progress(seq, |progress| {
                 let failure = |message: String| LocalError::Storage { message: message.into() };
-                progress.local.get_or_insert(result.map_err(failure));
+                // A failure is not the last word: it is tried again.
+                if !matches!(progress.local, Some(Ok(()))) {
+                    progress.local = Some(result.map_err(failure));
+                }
             }),
             Output::Settled { seq, outcome } => {
                 self.progress(seq, |progress| {
@@ -310,7 +313,7 @@ impl State {
         sender.send_modify(change);
         let settled = {
             let progress = sender.borrow();
-            progress.local.is_some() && progress.synced.is_some()
+            matches!(progress.local, Some(Ok(()))) && progress.synced.is_some()
         };
         if settled {
             self.receipts.remove(&seq);

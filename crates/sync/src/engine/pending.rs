@@ -60,9 +60,11 @@ impl Pending {
         self.steps.iter().any(|step| matches!(step, TxStep::AddAttr(_)))
     }
 
-    /// To be sent under another name: the server remembers the outcome of the old one.
-    pub(crate) fn rename(&mut self, event: EventId) {
-        self.event = event;
+    /// To be sent under another name: the server remembers that it refused it under the old one. The new
+    /// name follows from the old, so that a crash before it is stored leads to the same name again and the
+    /// server still recognises it.
+    pub(crate) fn rename(&mut self) {
+        self.event = successor(&self.event);
         self.stage = Stage::Waiting { not_before: None };
     }
 
@@ -88,6 +90,21 @@ impl Pending {
             attempts: self.attempts,
             state: OutboxState::Queued,
         }
+    }
+}
+
+/// The name after this one, the same each time.
+fn successor(event: &EventId) -> EventId {
+    // An odd factor maps names one to one, so that no two names share a successor.
+    const FACTOR: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+    match uuid::Uuid::parse_str(event.as_str()) {
+        Ok(uuid) => {
+            let bits = uuid.as_u128().wrapping_mul(FACTOR).wrapping_add(FACTOR);
+            EventId::new(
+                uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().to_string(),
+            )
+        }
+        Err(_) => EventId::new(format!("{}+", event.as_str())),
     }
 }
 

@@ -272,7 +272,9 @@ impl SyncEngine {
     /// Asks for every watched query again: the server lost track of some.
     pub(super) fn ask_again(&mut self, now: Millis) {
         for key in self.active() {
-            let Some(subscription) = self.queries.get(&key) else { continue };
+            let Some(subscription) = self.queries.get_mut(&key) else { continue };
+            // The answer counts whatever position it claims.
+            subscription.is_fresh = false;
             let q = subscription.query.json().clone();
             let client_event_id = Some(self.next_event());
             self.send(&ClientMessage::RemoveQuery(RemoveQuery { q, client_event_id }));
@@ -312,6 +314,9 @@ impl SyncEngine {
         let Some(current) = self.queries.get(key).filter(|s| s.is_active()) else { return };
         // Within a session results do not go back; a new session may follow a restored backup.
         if current.is_fresh && position < current.position {
+            if let Some(current) = self.queries.get_mut(key) {
+                current.asked = None;
+            }
             return;
         }
         let facts = facts_of(self.names.blank(), triples);
@@ -335,6 +340,7 @@ impl SyncEngine {
             self.ledger.query(key.into(), now);
         }
         subscription.accept(facts, triples, position, extra);
+        self.told_at = now;
         self.answer_max = ANSWER_MAX;
         let catalog = self.names.blank().catalog();
         let is_premature = triples.iter().any(|triple| catalog.get(triple.attr).is_none());
@@ -573,13 +579,18 @@ impl SyncEngine {
     }
 
     pub(super) fn queries_overdue(&self, now: Millis) -> bool {
-        let late =
-            |query: &Subscription| query.asked.is_some_and(|t| now >= t.plus(self.answer_max));
+        let late = |query: &Subscription| {
+            query.asked.is_some_and(|t| now >= t.max(self.told_at).plus(self.answer_max))
+        };
         self.queries.values().any(late)
     }
 
     pub(super) fn queries_deadline(&self) -> Option<Millis> {
-        let asked = self.queries.values().filter_map(|q| q.asked).map(|t| t.plus(self.answer_max));
+        let asked = self
+            .queries
+            .values()
+            .filter_map(|q| q.asked)
+            .map(|t| t.max(self.told_at).plus(self.answer_max));
         let once = self.queries.values().flat_map(|q| q.waiting.iter().map(|(_, until)| *until));
         asked.chain(once).min()
     }

@@ -164,11 +164,13 @@ impl SyncEngine {
         if pending.attempts > 0 {
             return Err(QueueError::AlreadySent);
         }
-        let seq = pending.seq;
+        let (seq, made_attrs) = (pending.seq, pending.makes_attrs());
         self.outbox.remove(seq);
         self.ledger.transaction_now(seq);
         self.outputs.push_back(Output::Settled { seq, outcome: Err(None) });
-        self.expand_pending(now);
+        if made_attrs {
+            self.expand_pending(now);
+        }
         self.pending_changed();
         self.advance(now);
         Ok(())
@@ -267,6 +269,7 @@ impl SyncEngine {
             return;
         }
         pending.stage = Stage::Acked { tx, at: now };
+        self.answered_at = now;
         self.answer_max = ANSWER_MAX;
         self.may_retire = true;
         pending.last_error = None;
@@ -314,16 +317,30 @@ impl SyncEngine {
             return true;
         }
         pending.last_error = Some(error.clone());
-        pending.failures += 1;
+        self.answered_at = now;
+        // Told to slow down is not told no, however often.
+        let is_limited = error.kind == "rate-limited";
+        pending.failures = match is_limited {
+            true => (pending.failures + 1).min(FAILURES_MAX),
+            false => pending.failures + 1,
+        };
         let id = pending.name.clone();
         if pending.failures <= FAILURES_MAX {
-            if is_lost_race(error) && pending.makes_attrs() {
+            if is_lost_race(error) && !pending.makes_attrs() {
+                // What it lost with was sent before a reconnect or a restart; the names are known by now.
+                pending.rename();
+                let seq = pending.seq;
+                self.ledger.transaction_now(seq);
+                self.event(SyncEvent::Postponed { id, error: error.clone() });
+                return true;
+            }
+            if is_lost_race(error) {
                 pending.stage = Stage::WaitingForAttrs { since: now };
                 self.event(SyncEvent::Postponed { id, error: error.clone() });
                 self.expand_pending(now);
                 return true;
             }
-            if status >= 500 || error.kind == "rate-limited" {
+            if status >= 500 || is_limited {
                 let ceiling = 250_u64 << pending.failures.min(7);
                 let wait = Duration::from_millis(ceiling / 2 + random % (ceiling / 2));
                 pending.stage = Stage::Waiting { not_before: Some(now.plus(wait)) };
@@ -340,6 +357,7 @@ impl SyncEngine {
 
     /// Takes a transaction back for good; it stays in the list of refused ones.
     pub(super) fn refuse_pending(&mut self, pending: Pending, error: ServerError, now: Millis) {
+        let made_attrs = pending.makes_attrs();
         let Pending { seq, event, name, operations, created_at, attempts, .. } = pending;
         let state =
             OutboxState::Rejected { kind: error.kind.clone(), message: error.message.clone() };
@@ -352,8 +370,10 @@ impl SyncEngine {
         }
         self.outputs.push_back(Output::Settled { seq, outcome: Err(Some(error.clone())) });
         self.event(SyncEvent::Rejected { id: name, error });
-        // What it invented is no longer to be had from it.
-        self.expand_pending(now);
+        if made_attrs {
+            // What it invented is no longer to be had from it.
+            self.expand_pending(now);
+        }
         self.pending_changed();
     }
 
@@ -373,10 +393,12 @@ impl SyncEngine {
                     pending.steps = steps;
                     pending.revision += 1;
                     if lost_race {
-                        pending.rename(EventId::new(self.ids.next_uuid().to_string()));
+                        pending.rename();
                         self.ledger.transaction_now(pending.seq);
                     }
                 }
+                // The server has it, or may have it: its word counts, not what would be made of it today.
+                Err(_) if pending.attempts > 0 && !pending.steps.is_empty() => {}
                 Err(error) => failed.push((pending.seq, as_server_error(&error))),
             }
         }
@@ -392,7 +414,7 @@ impl SyncEngine {
     pub(super) fn end_races(&mut self) {
         for pending in self.outbox.iter_mut() {
             if matches!(pending.stage, Stage::WaitingForAttrs { .. }) {
-                pending.rename(EventId::new(self.ids.next_uuid().to_string()));
+                pending.rename();
                 self.ledger.transaction_now(pending.seq);
             }
         }
@@ -441,7 +463,8 @@ impl SyncEngine {
             .any(|pending| matches!(pending.stage, Stage::Acked { at, .. } if waited(at)));
         let late = |since: Millis, max: Duration| now >= since.plus(max);
         let answers_late = self.outbox.iter().any(|pending| {
-            matches!(pending.stage, Stage::InFlight { since } if late(since, self.answer_max))
+            matches!(pending.stage, Stage::InFlight { since }
+                if late(since.max(self.answered_at), self.answer_max))
         });
         let attrs_late = self.outbox.iter().any(|pending| {
             matches!(pending.stage, Stage::WaitingForAttrs { since } if late(since, ATTRS_MAX))
@@ -461,7 +484,9 @@ impl SyncEngine {
             .filter_map(|pending| match pending.stage {
                 Stage::Waiting { not_before } => not_before,
                 Stage::WaitingForAttrs { since } => Some(since.plus(ATTRS_MAX)),
-                Stage::InFlight { since } => Some(since.plus(self.answer_max)),
+                Stage::InFlight { since } => {
+                    Some(since.max(self.answered_at).plus(self.answer_max))
+                }
                 Stage::Acked { at, .. } => Some(at.max(since).plus(GRACE)),
             })
             .min()

@@ -93,3 +93,19 @@ fn a_failed_refresh_makes_the_client_ask_again() {
         "original-event": {"op": "refresh"}}));
     assert_eq!(client.ops(), ["remove-query", "add-query"]);
 }
+
+#[test]
+fn an_answer_counts_after_a_failed_refresh_whatever_position_it_claims() {
+    let (mut client, key, transact) = one_sent();
+    let refresh = refresh(&client, &transact, 101);
+    client.say(&refresh);
+    client.say(&ack(&transact, 101));
+    client.say(&json!({"op": "error", "status": 500, "type": "timeout", "message": "slow",
+        "original-event": {"op": "refresh"}}));
+    client.say(
+        &json!({"op": "add-query-ok", "q": q(), "result": result(&[]), "processed-tx-id": 100}),
+    );
+    assert_eq!(client.titles(&key), Vec::<String>::new());
+    client.pass(120_000);
+    assert_eq!(client.closes, 0, "nothing is awaited any more");
+}

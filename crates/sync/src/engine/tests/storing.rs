@@ -35,3 +35,61 @@ fn a_database_of_another_app_is_not_opened() {
     let restored = SyncEngine::new(Settings::new(other), client.disk, ids(3), Millis(0));
     assert!(matches!(restored, Err(RestoreError::OtherApp { .. })));
 }
+
+#[test]
+fn hostile_frames_neither_panic_nor_lose_a_queued_write() {
+    let (client, _, transact) = one_sent();
+    let frames = [
+        ack(&transact, 101),
+        refresh(&client, &transact, 101),
+        json!({"op": "add-query-ok", "q": q(), "processed-tx-id": 101,
+            "result": result(&triples_of(&transact, 5))}),
+        json!({"op": "init-ok", "session-id": "s", "attrs": client.engine.names.server()}),
+    ];
+    let evil = [
+        json!(null),
+        json!(-1),
+        json!(0),
+        json!(u64::MAX),
+        json!(1e300),
+        json!(""),
+        json!("x"),
+        json!([]),
+        json!({}),
+        json!([[]]),
+        json!(true),
+        json!("00000000-0000-0000-0000-000000000000"),
+    ];
+    fn places(json: &Json, at: String, all: &mut Vec<String>) {
+        match json {
+            Json::Object(map) => map.iter().for_each(|(k, v)| {
+                places(v, format!("{at}/{}", k.replace('~', "~0").replace('/', "~1")), all);
+            }),
+            // The first few of many are as good as all.
+            Json::Array(items) => items.iter().take(4).enumerate().for_each(|(n, v)| {
+                places(v, format!("{at}/{n}"), all);
+            }),
+            _ => {}
+        }
+        all.push(at);
+    }
+    let mut tried = 0;
+    for frame in &frames {
+        let mut all = Vec::new();
+        places(frame, String::new(), &mut all);
+        for place in all {
+            for value in &evil {
+                let mut frame = frame.clone();
+                *frame.pointer_mut(&place).unwrap() = value.clone();
+                let (mut client, _, _) = one_sent();
+                client.transact(todo(2, "two"));
+                client.say(&frame);
+                client.pass(100);
+                let listed = client.engine.pending(client.now).len();
+                assert!(listed >= 1, "{frame}: the second was never answered");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 300, "{tried}");
+}

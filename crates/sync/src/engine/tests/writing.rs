@@ -207,3 +207,79 @@ fn a_rejected_write_can_be_tried_again_under_a_new_name() {
     assert_eq!(client.disk.outbox.len(), 1);
     assert_eq!(client.disk.outbox[0].event, queued.id);
 }
+
+fn lost_race(transact: &Json) -> Json {
+    json!({"op": "error", "status": 400, "type": "record-not-unique",
+        "message": "`title` already exists on `todos`",
+        "hint": {"record-type": "ident", "etype": "todos", "label": "title"},
+        "client-event-id": transact["client-event-id"], "original-event": {"op": "transact"}})
+}
+
+/// The server's attributes after somebody else made those of this transaction under other ids.
+fn others_attrs(client: &Client, transact: &Json) -> Vec<Json> {
+    let mut attrs = json!(client.engine.names.server()).as_array().unwrap().clone();
+    for (n, mut attr) in attrs_of(transact).into_iter().enumerate() {
+        attr["id"] =
+            json!(uuid::Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0000 + n as u128));
+        attrs.push(attr);
+    }
+    attrs
+}
+
+#[test]
+fn a_crash_after_a_lost_race_leads_to_the_same_second_name() {
+    let (mut client, _, transact) = one_sent();
+    client.write();
+    let disk = client.disk.clone();
+    client.say(&lost_race(&transact));
+    let attrs = others_attrs(&client, &transact);
+    client.say(
+        &json!({"op": "refresh-ok", "processed-tx-id": 101, "attrs": attrs, "computations": []}),
+    );
+    let second = client.sent.pop().unwrap()["client-event-id"].clone();
+    assert_ne!(second, transact["client-event-id"]);
+
+    // Killed before the second name was written; the server may have committed it.
+    let mut again = Client::on(7, disk, client.engine.settings.clone());
+    again.handle(Input::Connected);
+    again.sent.clear();
+    again.say(&json!({"op": "init-ok", "session-id": "s", "attrs": attrs}));
+    assert_eq!(again.sent[0]["client-event-id"], transact["client-event-id"]);
+    assert_eq!(attrs_of(&again.sent[0]), Vec::<Json>::new());
+    let first = again.sent.remove(0);
+    again.say(&lost_race(&first));
+    assert_eq!(again.kinds(), [PendingState::Sent], "not refused, and not new to the server");
+    assert_eq!(again.sent[0]["client-event-id"], second);
+}
+
+#[test]
+fn a_server_that_limits_the_rate_never_loses_a_write() {
+    let (mut client, key, transact) = one_sent();
+    for _ in 0..30 {
+        client.say(
+            &json!({"op": "error", "status": 400, "type": "rate-limited", "message": "slow down",
+            "client-event-id": transact["client-event-id"], "original-event": {"op": "transact"}}),
+        );
+        client.pass(40_000);
+        assert_eq!(client.sent.len(), 1);
+        client.sent.clear();
+    }
+    assert_eq!(client.titles(&key), ["one"]);
+    assert_eq!(client.settled, []);
+}
+
+#[test]
+fn a_slow_server_that_answers_one_after_another_is_not_given_up() {
+    let (mut client, _, first) = one_sent();
+    client.say(&ack(&first, 101));
+    for n in 2..8 {
+        client.transact(todo(n, "more"));
+    }
+    let sent = std::mem::take(&mut client.sent);
+    for (n, transact) in sent.iter().enumerate() {
+        client.pass(40_000);
+        client.say(&ack(transact, 102 + n as u64));
+    }
+    assert_eq!(client.closes, 0);
+    assert_eq!(client.settled.len(), 7);
+}
