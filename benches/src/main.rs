@@ -1,7 +1,11 @@
 //! Benchmarks of TriceDB, each beside its limit measured in the same run: `cargo xtask bench`.
 //!
 //! Servers, the relay and whatever else is measured run in processes of their own; the clients run in this
-//! one. A figure says what the machine allows for the same thing, so that it can be judged on any machine.
+//! one. Beside each figure stands what the machine allows for the same thing, so that it can be judged on any
+//! machine.
+//!
+//! Whatever waits for a disk waits for a processor too before it goes on, up to 4 ms on a busy machine. There
+//! build first, then run this program ahead of everything else: `chrt -f 1 target/release/tricedb-bench`.
 
 // This program reports on standard output.
 #![allow(clippy::print_stdout)]
