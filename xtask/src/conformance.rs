@@ -5,6 +5,7 @@
 
 mod compare;
 mod data_set;
+mod instaml;
 mod instaql;
 
 use std::error::Error;
@@ -180,6 +181,11 @@ fn report(dir: Option<&Path>) -> Result<Report, ConformanceError> {
         if instaql.is_dir() {
             any = true;
             instaql::run(&instaql, &folder.join("datasets"), &instaql::Library, &mut report)?;
+        }
+        let instaml = folder.join("instaml");
+        if instaml.is_dir() {
+            any = true;
+            instaml::run(&instaml, &mut report)?;
         }
         if !any && dir.is_some() {
             return Err(ConformanceError::Nothing(folder));

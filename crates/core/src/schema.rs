@@ -8,11 +8,12 @@ mod error;
 mod parse;
 mod plan;
 mod pull;
+mod serialize;
 mod system;
 
 use std::sync::Arc;
 
-use crate::attr::{Cardinality, CheckedType};
+use crate::attr::{Attr, Cardinality, CheckedType, OnDelete};
 
 pub use error::SchemaError;
 pub use parse::parse;
@@ -56,6 +57,8 @@ pub struct AttrDef {
 /// A link of a [`Schema`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LinkDef {
+    /// The name of the definition; says nothing about the data.
+    pub name: Arc<str>,
     /// The side that holds the triples.
     pub forward: LinkSide,
     /// The other side.
@@ -75,6 +78,33 @@ pub struct LinkSide {
     pub has: Cardinality,
     /// Whether this side's entity is deleted when the one that it has is deleted.
     pub cascade: bool,
+}
+
+impl Schema {
+    /// The definition of a data attribute.
+    pub fn attr(&self, etype: &str, label: &str) -> Option<&AttrDef> {
+        let namespace = self.namespaces.iter().find(|namespace| &*namespace.etype == etype)?;
+        namespace.attrs.iter().find(|def| &*def.label == label)
+    }
+
+    /// The link that has this name on either side; names of the forward side come first.
+    pub fn link(&self, etype: &str, label: &str) -> Option<&LinkDef> {
+        let is = |side: &LinkSide| &*side.etype == etype && &*side.label == label;
+        let mut links = self.links.iter();
+        links.find(|def| is(&def.forward)).or_else(|| self.links.iter().find(|d| is(&d.reverse)))
+    }
+}
+
+impl LinkDef {
+    /// Gives an attribute the properties of this link.
+    pub(crate) fn set_flags(&self, attr: &mut Attr) {
+        let cascade = |on: bool| on.then_some(OnDelete::Cascade);
+        attr.cardinality = self.forward.has;
+        attr.unique = self.reverse.has == Cardinality::One;
+        attr.required = self.required;
+        attr.on_delete = cascade(self.forward.cascade);
+        attr.on_delete_reverse = cascade(self.reverse.cascade);
+    }
 }
 
 #[cfg(test)]

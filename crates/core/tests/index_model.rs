@@ -74,6 +74,22 @@ fn value() -> impl Strategy<Value = Json> {
     ]
 }
 
+fn operator() -> impl Strategy<Value = Json> {
+    let number = || prop_oneof![(-2_i64..3).prop_map(Json::from), Just(json!(0.5))];
+    prop_oneof![
+        number().prop_map(|n| json!({"$increment": n})),
+        number().prop_map(|n| json!({"$decrement": n})),
+        number().prop_map(|n| json!({"$multiply": n})),
+        number().prop_map(|n| json!({"$min": n})),
+        "[ab]{1}".prop_map(|s| json!({"$max": s})),
+        value().prop_map(|v| json!({"$push": v})),
+        value().prop_map(|v| json!({"$addToSet": v})),
+        value().prop_map(|v| json!({"$pull": v})),
+        value().prop_map(|v| json!({"$setOnce": v})),
+        Just(json!({"$serverTime": true})),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Json> {
     let data = prop_oneof![Just(2_u128), Just(3), Just(4), Just(6)];
     let links = prop_oneof![Just(7_u128), Just(8), Just(9)];
@@ -97,8 +113,12 @@ fn step() -> impl Strategy<Value = Json> {
             .prop_map(|(e, a, v)| json!(["retract-triple", e, uuid(1, a), v])),
         2 => (entity(), data.clone(), value())
             .prop_map(|(e, a, v)| json!(["retract-triple", e, uuid(1, a), v])),
-        2 => (who, data, value())
+        2 => (who.clone(), data.clone(), value())
             .prop_map(|(e, a, v)| json!(["deep-merge-triple", e, uuid(1, a), v])),
+        4 => (who.clone(), data.clone(), operator())
+            .prop_map(|(e, a, v)| json!(["update-triple", e, uuid(1, a), v])),
+        1 => (who, data, value())
+            .prop_map(|(e, a, v)| json!(["expect-triple", e, uuid(1, a), v])),
         2 => (entity(), prop_oneof![Just("a"), Just("b")])
             .prop_map(|(e, ns)| json!(["delete-entity", e, ns])),
         1 => entity().prop_map(|e| json!(["delete-entity", e])),

@@ -80,7 +80,7 @@ fn link(name: &str, json: &Json) -> Result<LinkDef, SchemaError> {
     let (forward, members) = side(def, &place, "forward")?;
     let required = flag(members, &forward_place, "required")?;
     let (reverse, _) = side(def, &place, "reverse")?;
-    Ok(LinkDef { forward, reverse, required })
+    Ok(LinkDef { name: name.into(), forward, reverse, required })
 }
 
 fn side<'a>(

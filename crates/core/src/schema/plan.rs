@@ -6,7 +6,7 @@ use hashbrown::HashSet;
 use serde_json::{Map, Value as Json, json};
 
 use super::{AttrDef, LinkDef, Schema, SchemaError, is_system_etype, system_attrs};
-use crate::attr::{Attr, Catalog, CheckedType, Identity, OnDelete};
+use crate::attr::{Attr, Catalog, CheckedType, Identity};
 use crate::catalog::AttrCatalog;
 use crate::id::{AttrId, IdSource, IdentId};
 use crate::tx::TxStep;
@@ -177,8 +177,12 @@ impl<'a> Planner<'a> {
             }
             return Ok(());
         }
-        let swapped =
-            LinkDef { forward: reverse.clone(), reverse: forward.clone(), required: false };
+        let swapped = LinkDef {
+            name: def.name.clone(),
+            forward: reverse.clone(),
+            reverse: forward.clone(),
+            required: false,
+        };
         if known.is_some_and(|attr| joins(&attr, &swapped)) {
             return Err(SchemaError::other_way_round(&forward.etype, &forward.label));
         }
@@ -204,14 +208,14 @@ impl<'a> Planner<'a> {
                 label: reverse.label.clone(),
             },
         );
-        set_link_flags(&mut attr, def);
+        def.set_flags(&mut attr);
         self.steps.push(PlanStep::AddAttr(Arc::new(attr)));
         Ok(())
     }
 
     fn change_link(&mut self, attr: &Arc<Attr>, def: &LinkDef) {
         let mut wanted = Attr::clone(attr);
-        set_link_flags(&mut wanted, def);
+        def.set_flags(&mut wanted);
         if wanted != **attr {
             self.steps.push(PlanStep::UpdateAttr(attr.id, update_fields(&wanted)));
         }
@@ -252,15 +256,6 @@ fn joins(attr: &Attr, def: &LinkDef) -> bool {
             .reverse_identity
             .as_ref()
             .is_some_and(|reverse| is(reverse, &def.reverse.etype, &def.reverse.label))
-}
-
-fn set_link_flags(attr: &mut Attr, def: &LinkDef) {
-    let cascade = |on: bool| on.then_some(OnDelete::Cascade);
-    attr.cardinality = def.forward.has;
-    attr.unique = def.reverse.has == crate::attr::Cardinality::One;
-    attr.required = def.required;
-    attr.on_delete = cascade(def.forward.cascade);
-    attr.on_delete_reverse = cascade(def.reverse.cascade);
 }
 
 /// The fields of an `update-attr` step. What a step leaves out stays, but for the cascades: so links always

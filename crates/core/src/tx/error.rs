@@ -93,6 +93,14 @@ impl TxError {
         )
     }
 
+    /// A step about something that is no entity.
+    pub(crate) fn no_entity_id(shown: &str, place: Option<Json>) -> Self {
+        let message = format!(
+            "Invalid entity ID '{shown}'. Entity IDs must be UUIDs. Use id() or lookup() to generate a valid UUID."
+        );
+        Self::validation("tx-steps", &message, place)
+    }
+
     pub(crate) fn raised(text: &str) -> Self {
         Self::new(
             TxErrorKind::SqlRaise,

@@ -10,18 +10,21 @@
 
 mod attrs;
 mod delete;
+mod expect;
 mod required;
 mod system;
+mod update;
 mod write;
 
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
+use serde_json::json;
 
 use super::commit::{AttrChange, Change, Commit, FactChange, Stamped};
 use super::error::TxError;
-use super::step::{EntityRef, Mode, StepKind, TxStep};
+use super::step::{EntityRef, Mode, StepKind, TripleStep, TxStep};
 use crate::attr::Attr;
 use crate::id::{AttrId, EntityId, IdSource};
 use crate::index::TripleIndex;
@@ -36,7 +39,7 @@ pub enum Actor {
     Admin,
     /// A client trying its own write on the part of the data that it holds. What only the whole data can
     /// decide (whether an unseen entity exists, which values it has) is left to the server: such steps do
-    /// nothing, and required values are not asked for.
+    /// nothing, and required values are asked for only of entities that the transaction itself creates.
     Optimistic,
 }
 
@@ -80,6 +83,7 @@ pub fn execute(
         touched: HashSet::default(),
         resolved: HashMap::default(),
         created_by_lookup: HashMap::default(),
+        created: HashSet::default(),
     };
     match run.all(steps) {
         Ok(()) => Ok(Commit { changes: run.journal }),
@@ -108,6 +112,8 @@ struct Run<'a> {
     resolved: Lookups,
     /// Entities made for lookups without a match.
     created_by_lookup: HashMap<(AttrId, Value), EntityId, FxBuildHasher>,
+    /// What steps create outright: if the transaction passes, it is all that there is of them.
+    created: HashSet<(EntityId, Arc<str>), FxBuildHasher>,
 }
 
 impl Run<'_> {
@@ -119,26 +125,28 @@ impl Run<'_> {
         self.check_link_values(steps)?;
         self.check_attr_rights(steps)?;
         let skip = self.check_modes(steps)?;
+        self.check_expectations(steps)?;
         let deletes = self.expand_deletes(steps);
 
+        let kinds = self.kinds(steps);
         let mut order: Vec<StepKind> = Vec::new();
-        for step in steps {
-            if !order.contains(&step.kind()) {
-                order.push(step.kind());
+        for kind in &kinds {
+            if !order.contains(kind) {
+                order.push(*kind);
             }
         }
         for kind in order {
             let group = steps
                 .iter()
                 .enumerate()
-                .filter(|(at, step)| step.kind() == kind && !skip.contains(at))
+                .filter(|(at, _)| kinds[*at] == kind && !skip.contains(at))
                 .map(|(_, step)| step);
             match kind {
                 StepKind::AddTriple => self.add_triples(group)?,
                 StepKind::DeepMergeTriple => self.merge_triples(group)?,
                 StepKind::RetractTriple => self.retract_triples(group)?,
                 StepKind::DeleteEntity => self.delete_entities(&deletes),
-                StepKind::RuleParams => {}
+                StepKind::RuleParams | StepKind::ExpectTriple => {}
                 StepKind::AddAttr
                 | StepKind::UpdateAttr
                 | StepKind::DeleteAttr
@@ -149,7 +157,7 @@ impl Run<'_> {
                 }
             }
         }
-        if self.actor == Actor::Optimistic { Ok(()) } else { self.check_required() }
+        self.check_required()
     }
 
     /// The live attribute with this id.
@@ -198,6 +206,7 @@ impl Run<'_> {
             })
             .collect();
         for (at, step) in steps.iter().enumerate() {
+            self.check_value_lookup(step, at)?;
             let Some(EntityRef::Lookup(attr_id, value)) = step_entity(step) else { continue };
             let found = match self.index.catalog().live(*attr_id).cloned() {
                 // An attribute that this transaction makes has no values yet.
@@ -224,22 +233,20 @@ impl Run<'_> {
         if !attr.unique {
             return Err(TxError::unknown_attr(attr.id));
         }
-        if attr.is_id() && value.as_entity().is_none() {
-            let message = format!(
-                "Invalid lookup '[#uuid \"{}\" {}]'. The lookup attribute is '{}.{}', but the lookup value \
-                 is not a valid UUID.",
-                attr.id,
-                value.to_json(),
-                attr.etype(),
-                attr.label()
-            );
-            return Err(TxError::validation(
-                "tx-steps",
-                &message,
-                Some(serde_json::json!([at, 1])),
-            ));
+        check_id_lookup(attr, value, json!([at, 1]))
+    }
+
+    /// A lookup by `id` in a link's value needs an id, too.
+    fn check_value_lookup(&self, step: &TxStep, at: usize) -> Result<(), TxError> {
+        let catalog = self.index.catalog();
+        let Some(TripleStep { attr, value: Some(value), .. }) = step.triple() else {
+            return Ok(());
+        };
+        let lookup = catalog.live(attr).filter(|a| a.is_ref()).and_then(|_| value_lookup(value));
+        match lookup.and_then(|(by, wanted)| Some((catalog.live(by)?, wanted))) {
+            Some((by, wanted)) => check_id_lookup(by, &wanted, json!([at, 3])),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The entity of a step as far as the state before the transaction knows it.
@@ -254,7 +261,7 @@ impl Run<'_> {
 
     /// Checks `create` and `update` modes against the state before the transaction. For an optimistic run
     /// it returns the steps to leave out instead: only the server knows whether an unseen entity exists.
-    fn check_modes(&self, steps: &[TxStep]) -> Result<HashSet<usize, FxBuildHasher>, TxError> {
+    fn check_modes(&mut self, steps: &[TxStep]) -> Result<HashSet<usize, FxBuildHasher>, TxError> {
         let mut skip = HashSet::default();
         let (mut existing, mut missing) = (Vec::new(), Vec::new());
         // Attributes that this transaction makes tell their namespace, too.
@@ -264,14 +271,13 @@ impl Run<'_> {
             _ => None,
         }));
         for (at, step) in steps.iter().enumerate() {
-            let (TxStep::AddTriple { entity, attr, mode, .. }
-            | TxStep::DeepMergeTriple { entity, attr, mode, .. }) = step
-            else {
-                continue;
-            };
+            let Some(TripleStep { entity, attr, mode, .. }) = step.triple() else { continue };
             let Some(mode) = mode.filter(|m| *m != Mode::Upsert) else { continue };
             let known = self.known_entity(entity);
-            let attr = self.index.catalog().live(*attr).or_else(|| made.get(attr).copied());
+            let attr = self.index.catalog().live(attr).or_else(|| made.get(&attr).copied());
+            if let (Mode::Create, Some(entity), Some(attr)) = (mode, known, attr) {
+                self.created.insert((entity, attr.forward_identity.etype.clone()));
+            }
             let exists = known.zip(attr).is_some_and(|(e, a)| self.has_any(e, a.etype()));
             match (mode, exists) {
                 (Mode::Create, true) => existing.extend(known.map(|e| e.to_string())),
@@ -311,11 +317,7 @@ impl Run<'_> {
     /// Refuses strings that cannot be stored.
     fn check_values(&self, steps: &[TxStep]) -> Result<(), TxError> {
         for step in steps {
-            if let TxStep::AddTriple { value, .. }
-            | TxStep::DeepMergeTriple { value, .. }
-            | TxStep::RetractTriple { value, .. } = step
-                && has_null_byte(value)
-            {
+            if step.triple().and_then(|triple| triple.value).is_some_and(has_null_byte) {
                 return Err(TxError::null_byte());
             }
         }
@@ -345,19 +347,15 @@ impl Run<'_> {
         }
         let catalog = self.index.catalog();
         for step in steps {
-            let (TxStep::AddTriple { entity, attr, value, .. }
-            | TxStep::DeepMergeTriple { entity, attr, value, .. }
-            | TxStep::RetractTriple { entity, attr, value }) = step
-            else {
-                continue;
-            };
-            let Some(attr) = catalog.live(*attr) else { continue };
+            let Some(TripleStep { entity, attr, value, .. }) = step.triple() else { continue };
+            let Some(attr) = catalog.live(attr) else { continue };
             let foreign =
                 |by: AttrId, etype: &str| catalog.live(by).is_some_and(|by| by.etype() != etype);
             if matches!(entity, EntityRef::Lookup(by, _) if foreign(*by, attr.etype())) {
                 return Err(TxError::foreign_lookup());
             }
-            if let (Some(target), Some((by, _))) = (attr.target_etype(), value_lookup(value))
+            if let (Some(target), Some((by, _))) =
+                (attr.target_etype(), value.and_then(value_lookup))
                 && foreign(by, target)
             {
                 return Err(TxError::foreign_lookup());
@@ -387,11 +385,28 @@ impl Run<'_> {
     }
 }
 
+fn check_id_lookup(attr: &Attr, value: &Value, place: serde_json::Value) -> Result<(), TxError> {
+    if !attr.is_id() || value.as_entity().is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "Invalid lookup '[#uuid \"{}\" {}]'. The lookup attribute is '{}.{}', but the lookup value is not a \
+         valid UUID.",
+        attr.id,
+        value.to_json(),
+        attr.etype(),
+        attr.label()
+    );
+    Err(TxError::validation("tx-steps", &message, Some(place)))
+}
+
 fn step_entity(step: &TxStep) -> Option<&EntityRef> {
     match step {
         TxStep::AddTriple { entity, .. }
         | TxStep::DeepMergeTriple { entity, .. }
         | TxStep::RetractTriple { entity, .. }
+        | TxStep::UpdateTriple { entity, .. }
+        | TxStep::ExpectTriple { entity, .. }
         | TxStep::DeleteEntity { entity, .. }
         | TxStep::RuleParams { entity, .. } => Some(entity),
         TxStep::AddAttr(_)

@@ -6,10 +6,12 @@ use serde_json::{Map, Value as Json, json};
 
 use super::error::TxError;
 use super::operation::{Action, EntityKey, LinkTargets, Operation, UpdateMode};
+use super::operator::FieldValue;
 use super::step::{EntityRef, Mode, TxStep};
 use crate::attr::{Attr, Cardinality, Identity};
 use crate::catalog::{AttrCatalog, Direction, Named};
 use crate::id::{AttrId, IdSource, IdentId};
+use crate::schema::Schema;
 use crate::value::Value;
 
 /// What to do about attributes that nobody has made yet.
@@ -21,6 +23,43 @@ pub enum MissingAttrs {
     Refuse,
 }
 
+/// Whose words and rules apply where the original's client and its admin API differ.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Dialect {
+    /// A client: updates may be strict by themselves, lookups go along links from either side.
+    #[default]
+    Client,
+    /// The admin API: updates are strict only on demand, lookups go along links from their own side.
+    Admin,
+}
+
+/// How operations are expanded.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpandOptions<'a> {
+    /// What to do about attributes that nobody has made yet.
+    pub missing: MissingAttrs,
+    /// Whose words and rules apply.
+    pub dialect: Dialect,
+    /// Where the properties of missing attributes come from; what it lacks is refused. Without one anything
+    /// may be made.
+    pub schema: Option<&'a Schema>,
+}
+
+/// [`expand_with`] as a client does it, without a schema.
+///
+/// # Errors
+/// Those of [`expand_with`].
+pub fn expand(
+    operations: &[Operation],
+    catalog: &AttrCatalog,
+    known: &dyn Fn(&str, &EntityKey) -> bool,
+    missing: MissingAttrs,
+    ids: &mut dyn IdSource,
+) -> Result<Vec<TxStep>, TxError> {
+    let options = ExpandOptions { missing, dialect: Dialect::Client, schema: None };
+    expand_with(operations, catalog, known, &options, ids)
+}
+
 /// Expands operations into tx-steps: first an `add-attr` for every attribute that is missing, then the
 /// steps of each operation in order.
 ///
@@ -29,22 +68,26 @@ pub enum MissingAttrs {
 ///
 /// # Errors
 /// `validation-failed` for ids that are none, lookups on attributes that are not unique, links on
-/// attributes that are none, and missing attributes where they are refused.
-pub fn expand(
+/// attributes that are none, operators whose operand is of the wrong kind, and missing attributes where
+/// they are refused.
+pub fn expand_with(
     operations: &[Operation],
     catalog: &AttrCatalog,
     known: &dyn Fn(&str, &EntityKey) -> bool,
-    missing: MissingAttrs,
+    options: &ExpandOptions<'_>,
     ids: &mut dyn IdSource,
 ) -> Result<Vec<TxStep>, TxError> {
-    let mut names = Names { catalog, made: Vec::new(), ids };
+    let mut names = Names { catalog, options: *options, made: Vec::new(), ids };
     for operation in operations {
         names.make_for_lookups(operation)?;
     }
-    for operation in operations {
-        names.make_for_fields(operation);
+    // What is only expected takes the attributes that other operations make.
+    let (expected, written): (Vec<_>, Vec<_>) =
+        operations.iter().partition(|operation| matches!(operation.action, Action::Expect(_)));
+    for operation in written.into_iter().chain(expected) {
+        names.make_for_fields(operation)?;
     }
-    if missing == MissingAttrs::Refuse && !names.made.is_empty() {
+    if options.missing == MissingAttrs::Refuse && !names.made.is_empty() {
         let missing: Vec<String> =
             names.made.iter().map(|a| format!("{}.{}", a.etype(), a.label())).collect();
         return Err(TxError::new(
@@ -66,12 +109,37 @@ pub fn expand(
 /// The catalog with the attributes made so far.
 struct Names<'a> {
     catalog: &'a AttrCatalog,
+    options: ExpandOptions<'a>,
     made: Vec<Arc<Attr>>,
     ids: &'a mut dyn IdSource,
 }
 
+/// How a data attribute comes to be made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    Field,
+    Lookup,
+}
+
 fn refuse(message: &str) -> TxError {
     TxError::validation("lookup", message, None)
+}
+
+fn not_unique(etype: &str, label: &str) -> TxError {
+    refuse(&format!("{label} is not a unique attribute on {etype}"))
+}
+
+fn refuse_step(message: &str) -> TxError {
+    TxError::validation("steps", message, None)
+}
+
+fn check_label(etype: &str, label: &str) -> Result<(), TxError> {
+    if label.trim().is_empty() {
+        let message =
+            format!("the attributes to write to `{etype}` must be an object of named values");
+        return Err(refuse_step(&message));
+    }
+    Ok(())
 }
 
 impl Names<'_> {
@@ -96,38 +164,63 @@ impl Names<'_> {
             .or_else(|| self.catalog.find(etype, label))
     }
 
-    fn make_blob(&mut self, etype: &str, label: &str) {
-        let (id, ident) = (AttrId(self.ids.next_uuid()), IdentId(self.ids.next_uuid()));
-        self.made.push(Arc::new(Attr::blob(id, ident, etype, label)));
-    }
-
-    fn make_lookup(&mut self, etype: &str, label: &str) {
+    fn make_blob(&mut self, etype: &str, label: &str, purpose: For) -> Result<(), TxError> {
         let (id, ident) = (AttrId(self.ids.next_uuid()), IdentId(self.ids.next_uuid()));
         let mut attr = Attr::blob(id, ident, etype, label);
-        attr.unique = true;
-        attr.indexed = true;
+        if purpose == For::Lookup {
+            attr.unique = true;
+            attr.indexed = true;
+        }
+        if let Some(schema) = self.options.schema.filter(|_| label != "id") {
+            let def = schema.attr(etype, label).ok_or_else(|| {
+                refuse_step(&format!("{etype}.{label} does not exist in your schema"))
+            })?;
+            attr.unique |= def.unique;
+            attr.indexed |= def.indexed;
+            attr.checked_data_type = def.checked_type;
+        }
         self.made.push(Arc::new(attr));
+        Ok(())
     }
 
     /// The label of an unknown link doubles as the name of the other namespace.
-    fn make_link(&mut self, etype: &str, label: &str, by_lookup: bool) {
+    fn make_link(&mut self, etype: &str, label: &str, purpose: For) -> Result<(), TxError> {
         let id = AttrId(self.ids.next_uuid());
         let mut name = |etype: &str, label: &str| Identity {
             id: IdentId(self.ids.next_uuid()),
             etype: etype.into(),
             label: label.into(),
         };
-        let mut attr = Attr::link(id, name(etype, label), name(label, etype));
-        if by_lookup {
+        let mut attr = match self.options.schema {
+            Some(schema) => {
+                let def = schema.link(etype, label).ok_or_else(|| {
+                    refuse_step(&format!("Couldn't find the link {etype}.{label} in your schema"))
+                })?;
+                let (forward, reverse) = (&def.forward, &def.reverse);
+                let forward = name(&forward.etype, &forward.label);
+                let mut attr = Attr::link(id, forward, name(&reverse.etype, &reverse.label));
+                def.set_flags(&mut attr);
+                // Only a push of the schema can demand values.
+                attr.required = false;
+                attr
+            }
+            None => Attr::link(id, name(etype, label), name(label, etype)),
+        };
+        if purpose == For::Lookup {
             attr.cardinality = Cardinality::One;
             attr.unique = true;
             attr.indexed = true;
         }
         self.made.push(Arc::new(attr));
+        Ok(())
     }
 
     fn make_for_lookups(&mut self, operation: &Operation) -> Result<(), TxError> {
-        self.make_for_lookup(&operation.etype, &operation.key)?;
+        // Parameters write nothing, so the admin API makes nothing for them.
+        let writes = !matches!(operation.action, Action::RuleParams(_));
+        if writes || self.options.dialect == Dialect::Client {
+            self.make_for_lookup(&operation.etype, &operation.key)?;
+        }
         let (Action::Link(links) | Action::Unlink(links)) = &operation.action else {
             return Ok(());
         };
@@ -137,7 +230,7 @@ impl Names<'_> {
                     continue;
                 }
                 if self.find(&operation.etype, label).is_none() {
-                    self.make_link(&operation.etype, label, true);
+                    self.make_link(&operation.etype, label, For::Lookup)?;
                 }
                 let other = self
                     .find(&operation.etype, label)
@@ -157,45 +250,51 @@ impl Names<'_> {
             return Ok(());
         }
         let Some((link, rest)) = label.split_once('.') else {
-            self.make_lookup(etype, label);
-            return Ok(());
+            return self.make_blob(etype, label, For::Lookup);
         };
         if rest != "id" {
             return Err(refuse(&format!("{label} is not a valid lookup attribute.")));
         }
-        match self.find(etype, link) {
-            Some(named) if named.attr.is_ref() => {}
-            Some(_) => {
-                return Err(refuse(&format!("{label} does not reference a valid link attribute.")));
-            }
-            None => self.make_link(etype, link, true),
+        match self.find(etype, link).map(|named| named.attr) {
+            Some(attr) if attr.is_ref() => Ok(()),
+            Some(_) => Err(refuse(&format!("{label} does not reference a valid link attribute."))),
+            None => self.make_link(etype, link, For::Lookup),
         }
-        Ok(())
     }
 
-    fn make_for_fields(&mut self, operation: &Operation) {
+    /// The attribute along which a lookup `link.id` goes.
+    fn lookup_link(&self, etype: &str, link: &str) -> Option<&Arc<Attr>> {
+        match self.options.dialect {
+            Dialect::Client => self.find(etype, link).map(|named| named.attr),
+            Dialect::Admin => self.forward(etype, link),
+        }
+    }
+
+    fn make_for_fields(&mut self, operation: &Operation) -> Result<(), TxError> {
         let etype = &*operation.etype;
         let (fields, links): (Option<&Map<String, Json>>, &[LinkTargets]) = match &operation.action
         {
-            Action::Create(args) | Action::Update(args, _) | Action::Merge(args, _) => {
-                (Some(args), &[])
-            }
+            Action::Create(args)
+            | Action::Update(args, _)
+            | Action::Merge(args, _)
+            | Action::Expect(args) => (Some(args), &[]),
             Action::Link(links) | Action::Unlink(links) => (None, links),
-            Action::Delete | Action::RuleParams(_) => return,
+            Action::Delete | Action::RuleParams(_) => return Ok(()),
         };
         if self.forward(etype, "id").is_none() {
-            self.make_blob(etype, "id");
+            self.make_blob(etype, "id", For::Field)?;
         }
         for label in fields.into_iter().flat_map(Map::keys) {
             if label != "id" && self.forward(etype, label).is_none() {
-                self.make_blob(etype, label);
+                self.make_blob(etype, label, For::Field)?;
             }
         }
-        for link in links {
+        for link in links.iter().filter(|link| &*link.label != "id") {
             if self.find(etype, &link.label).is_none() {
-                self.make_link(etype, &link.label, false);
+                self.make_link(etype, &link.label, For::Field)?;
             }
         }
+        Ok(())
     }
 
     fn entity(&self, etype: &str, key: &EntityKey) -> Result<EntityRef, TxError> {
@@ -215,19 +314,39 @@ impl Names<'_> {
         }
     }
 
+    /// The other end of a link.
+    fn target(&self, etype: &str, key: &EntityKey) -> Result<EntityRef, TxError> {
+        match key {
+            EntityKey::Invalid(text) if self.options.dialect == Dialect::Admin => {
+                Err(TxError::no_entity_id(text, None))
+            }
+            other => self.entity(etype, other),
+        }
+    }
+
     fn lookup_attr(&self, etype: &str, label: &str) -> Result<&Arc<Attr>, TxError> {
-        let named = match self.forward(etype, label) {
-            Some(attr) => Named { attr, direction: Direction::Forward },
+        let attr = match self.forward(etype, label) {
+            Some(attr) => attr,
             None => {
                 let link = label.strip_suffix(".id").unwrap_or(label);
-                self.find(etype, link)
-                    .ok_or_else(|| refuse(&format!("{label} is not a valid lookup attribute.")))?
+                self.lookup_link(etype, link).ok_or_else(|| match self.options.dialect {
+                    Dialect::Client => refuse(&format!("{label} is not a valid lookup attribute.")),
+                    Dialect::Admin
+                        if label.split_once('.').is_some_and(|(_, rest)| rest != "id") =>
+                    {
+                        refuse(&format!("{label} is not a valid lookup attribute."))
+                    }
+                    Dialect::Admin => not_unique(etype, label),
+                })?
             }
         };
-        if !named.attr.unique {
-            return Err(refuse(&format!("{label} is not a unique attribute.")));
+        if attr.unique {
+            return Ok(attr);
         }
-        Ok(named.attr)
+        Err(match self.options.dialect {
+            Dialect::Client => refuse(&format!("{label} is not a unique attribute.")),
+            Dialect::Admin => not_unique(etype, label),
+        })
     }
 
     fn expand_one(
@@ -240,6 +359,7 @@ impl Names<'_> {
         let entity = self.entity(etype, key)?;
         let resolve_mode = |mode: UpdateMode| match mode {
             UpdateMode::Strict => Some(Mode::Update),
+            UpdateMode::Upsert if self.options.dialect == Dialect::Admin => Some(Mode::Upsert),
             UpdateMode::Upsert => None,
             UpdateMode::Auto => known(etype, key).then_some(Mode::Update),
         };
@@ -265,6 +385,7 @@ impl Names<'_> {
                 steps.push(TxStep::DeleteEntity { entity, etype: Some(etype.clone()) });
                 Ok(())
             }
+            Action::Expect(args) => self.push_expectations(etype, &entity, args, steps),
             Action::RuleParams(params) => {
                 let etype = Some(etype.clone());
                 steps.push(TxStep::RuleParams { entity, etype, params: params.clone() });
@@ -297,22 +418,39 @@ impl Names<'_> {
         steps: &mut Vec<TxStep>,
     ) -> Result<(), TxError> {
         for (label, value) in args.iter().filter(|(label, _)| *label != "id") {
-            if label.trim().is_empty() {
-                return Err(TxError::validation(
-                    "steps",
-                    &format!(
-                        "the attributes to write to `{etype}` must be an object of named values"
-                    ),
-                    None,
-                ));
-            }
+            check_label(etype, label)?;
             let Some(attr) = self.forward(etype, label) else { continue };
-            let (entity, attr, value) = (entity.clone(), attr.id, Value::from_json(value.clone()));
-            steps.push(if merge {
-                TxStep::DeepMergeTriple { entity, attr, value, mode }
-            } else {
-                TxStep::AddTriple { entity, attr, value, mode }
+            let (entity, attr) = (entity.clone(), attr.id);
+            let value = FieldValue::read(value)
+                .map_err(|problem| refuse_step(&format!("{etype}.{label}: {problem}.")))?;
+            steps.push(match value {
+                FieldValue::Operator(operator) => {
+                    TxStep::UpdateTriple { entity, attr, operator, mode }
+                }
+                FieldValue::Data(data) if merge => {
+                    TxStep::DeepMergeTriple { entity, attr, value: Value::from_json(data), mode }
+                }
+                FieldValue::Data(data) => {
+                    TxStep::AddTriple { entity, attr, value: Value::from_json(data), mode }
+                }
             });
+        }
+        Ok(())
+    }
+
+    fn push_expectations(
+        &self,
+        etype: &str,
+        entity: &EntityRef,
+        args: &Map<String, Json>,
+        steps: &mut Vec<TxStep>,
+    ) -> Result<(), TxError> {
+        for (label, value) in args {
+            check_label(etype, label)?;
+            let Some(attr) = self.forward(etype, label) else { continue };
+            let (entity, attr) = (entity.clone(), attr.id);
+            let value = Value::from_json(value.clone());
+            steps.push(TxStep::ExpectTriple { entity, attr, value });
         }
         Ok(())
     }
@@ -328,14 +466,14 @@ impl Names<'_> {
         if matches!(entity, EntityRef::Lookup(..)) {
             self.push_id(etype, entity, None, steps);
         }
-        for LinkTargets { label, targets } in links {
-            let named =
-                self.find(etype, label).filter(|named| named.attr.is_ref()).ok_or_else(|| {
-                    TxError::validation("steps", &format!("{etype}.{label} is not a link."), None)
-                })?;
+        for LinkTargets { label, targets } in links.iter().filter(|link| &*link.label != "id") {
+            let named = self
+                .find(etype, label)
+                .filter(|named| named.attr.is_ref())
+                .ok_or_else(|| refuse_step(&format!("{etype}.{label} is not a link.")))?;
             let other = named.leads_to().unwrap_or_default();
             for target in targets {
-                let target = self.entity(other, target)?;
+                let target = self.target(other, target)?;
                 let (entity, value) = match named.direction {
                     Direction::Forward => (entity.clone(), as_value(&target)),
                     Direction::Reverse => (target, as_value(entity)),

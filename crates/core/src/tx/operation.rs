@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
+use super::operation_json::parse_lookup_text;
+use super::operator::Operator;
 use crate::id::EntityId;
 use crate::value::Value;
 
@@ -35,9 +37,16 @@ impl From<uuid::Uuid> for EntityKey {
     }
 }
 
+/// A UUID, or InstantDB's text form of a lookup, `lookup__ATTR__JSON`.
 impl From<&str> for EntityKey {
     fn from(text: &str) -> Self {
-        EntityId::parse(text).map_or_else(|| Self::Invalid(text.into()), Self::Id)
+        if let Some(id) = EntityId::parse(text) {
+            return Self::Id(id);
+        }
+        match parse_lookup_text(text) {
+            Some(Ok(key)) => key,
+            Some(Err(_)) | None => Self::Invalid(text.into()),
+        }
     }
 }
 
@@ -80,6 +89,9 @@ pub struct LinkTargets {
 }
 
 /// What an operation does.
+///
+/// Where attributes are written, a value that is an object with one operator as its only key is that
+/// [`super::Operator`], and `{"$literal": x}` is the data `x`.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Action {
     /// New entity; refused if it exists in the namespace.
@@ -94,6 +106,8 @@ pub enum Action {
     Unlink(Vec<LinkTargets>),
     /// Deletes the entity in this namespace, its links on both sides, and cascades.
     Delete,
+    /// Refuses the transaction unless the entity has these values before it; null stands for none.
+    Expect(Map<String, Json>),
     /// Parameters for permission rules; writes nothing.
     RuleParams(Map<String, Json>),
 }
@@ -145,7 +159,7 @@ fn fields(args: Json) -> Map<String, Json> {
 }
 
 impl TxBuilder {
-    fn push(mut self, action: Action) -> Self {
+    fn then(mut self, action: Action) -> Self {
         let operation = Operation { etype: self.etype.clone(), key: self.key.clone(), action };
         self.operations.push(operation);
         self
@@ -153,23 +167,38 @@ impl TxBuilder {
 
     /// Creates the entity with these attributes; refused if it exists.
     pub fn create(self, args: Json) -> Self {
-        self.push(Action::Create(fields(args)))
+        self.then(Action::Create(fields(args)))
     }
 
     /// Writes these attributes; a write to an entity that is known locally does not resurrect it if
     /// somebody else deleted it meanwhile.
     pub fn update(self, args: Json) -> Self {
-        self.push(Action::Update(fields(args), UpdateMode::Auto))
+        self.then(Action::Update(fields(args), UpdateMode::Auto))
     }
 
     /// Writes these attributes in the given mode.
     pub fn update_with(self, args: Json, mode: UpdateMode) -> Self {
-        self.push(Action::Update(fields(args), mode))
+        self.then(Action::Update(fields(args), mode))
     }
 
     /// Merges objects into these attributes, key by key; null removes a key.
     pub fn merge(self, args: Json) -> Self {
-        self.push(Action::Merge(fields(args), UpdateMode::Auto))
+        self.then(Action::Merge(fields(args), UpdateMode::Auto))
+    }
+
+    /// [`Self::merge`] in the given mode.
+    pub fn merge_with(self, args: Json, mode: UpdateMode) -> Self {
+        self.then(Action::Merge(fields(args), mode))
+    }
+
+    /// Links the entity under several labels at once.
+    pub fn links(self, links: Vec<LinkTargets>) -> Self {
+        self.then(Action::Link(links))
+    }
+
+    /// Removes links under several labels at once.
+    pub fn unlinks(self, links: Vec<LinkTargets>) -> Self {
+        self.then(Action::Unlink(links))
     }
 
     /// Links the entity under a label to a target.
@@ -179,7 +208,7 @@ impl TxBuilder {
 
     /// Links the entity under a label to several targets.
     pub fn link_all(self, label: &str, targets: impl IntoIterator<Item = EntityKey>) -> Self {
-        self.push(Action::Link(vec![LinkTargets {
+        self.then(Action::Link(vec![LinkTargets {
             label: label.into(),
             targets: targets.into_iter().collect(),
         }]))
@@ -187,7 +216,7 @@ impl TxBuilder {
 
     /// Removes the link under a label to a target.
     pub fn unlink(self, label: &str, target: impl Into<EntityKey>) -> Self {
-        self.push(Action::Unlink(vec![LinkTargets {
+        self.then(Action::Unlink(vec![LinkTargets {
             label: label.into(),
             targets: vec![target.into()],
         }]))
@@ -195,12 +224,80 @@ impl TxBuilder {
 
     /// Deletes the entity in this namespace.
     pub fn delete(self) -> Self {
-        self.push(Action::Delete)
+        self.then(Action::Delete)
+    }
+
+    /// Refuses the whole transaction unless the entity has this value before it; null stands for no value,
+    /// and a link's value is the id of its target.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use tricedb_core::tx::tx;
+    ///
+    /// let lock = "6b1f4a52-9d7e-4a43-a6c9-0f5bb5a0a001";
+    /// let _ = tx("locks", lock).expect("owner", json!(null)).update(json!({"owner": "me"}));
+    /// ```
+    pub fn expect(self, label: &str, value: impl Into<Json>) -> Self {
+        self.then(Action::Expect(Map::from_iter([(label.to_owned(), value.into())])))
+    }
+
+    fn change(self, label: &str, operator: &Operator) -> Self {
+        self.update(json!({ label: operator.to_json() }))
+    }
+
+    /// Adds to a number; a missing one counts as 0.
+    pub fn increment(self, label: &str, by: impl Into<Json>) -> Self {
+        self.update(json!({ label: { "$increment": by.into() } }))
+    }
+
+    /// Takes from a number; a missing one counts as 0.
+    pub fn decrement(self, label: &str, by: impl Into<Json>) -> Self {
+        self.update(json!({ label: { "$decrement": by.into() } }))
+    }
+
+    /// Multiplies a number; a missing one counts as 1.
+    pub fn multiply(self, label: &str, by: impl Into<Json>) -> Self {
+        self.update(json!({ label: { "$multiply": by.into() } }))
+    }
+
+    /// Lowers a number, string or date to this one, if this one is less.
+    pub fn min(self, label: &str, value: impl Into<Json>) -> Self {
+        self.update(json!({ label: { "$min": value.into() } }))
+    }
+
+    /// Raises a number, string or date to this one, if this one is greater.
+    pub fn max(self, label: &str, value: impl Into<Json>) -> Self {
+        self.update(json!({ label: { "$max": value.into() } }))
+    }
+
+    /// Appends to an array.
+    pub fn push(self, label: &str, item: impl Into<Json>) -> Self {
+        self.change(label, &Operator::Push(Value::from_json(item.into())))
+    }
+
+    /// Appends to an array what it does not hold yet.
+    pub fn add_to_set(self, label: &str, item: impl Into<Json>) -> Self {
+        self.change(label, &Operator::AddToSet(Value::from_json(item.into())))
+    }
+
+    /// Removes every equal item of an array.
+    pub fn pull(self, label: &str, item: impl Into<Json>) -> Self {
+        self.change(label, &Operator::Pull(Value::from_json(item.into())))
+    }
+
+    /// Writes a value only if there is none.
+    pub fn set_once(self, label: &str, value: impl Into<Json>) -> Self {
+        self.change(label, &Operator::SetOnce(Value::from_json(value.into())))
+    }
+
+    /// Writes the server's time at the commit, in milliseconds since 1970.
+    pub fn server_time(self, label: &str) -> Self {
+        self.change(label, &Operator::ServerTime)
     }
 
     /// Gives parameters to permission rules.
     pub fn rule_params(self, params: Json) -> Self {
-        self.push(Action::RuleParams(fields(params)))
+        self.then(Action::RuleParams(fields(params)))
     }
 
     /// The operations, in order.

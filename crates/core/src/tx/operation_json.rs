@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::error::TxError;
 use super::operation::{Action, EntityKey, LinkTargets, Operation, UpdateMode};
+use super::operator::{ValueForm, all_data};
 use super::step::TxStep;
 use super::step_json::parse_steps;
 use crate::id::EntityId;
@@ -26,6 +27,15 @@ pub struct AdminSteps {
 /// # Errors
 /// A `validation-failed` [`TxError`] that names the place.
 pub fn parse_operations(json: &Json) -> Result<AdminSteps, TxError> {
+    parse_operations_as(json, ValueForm::Data)
+}
+
+/// [`parse_operations`], where values may be operators: the form in which Rust programs write JSON, and in
+/// which operations are stored.
+///
+/// # Errors
+/// Those of [`parse_operations`].
+pub fn parse_operations_as(json: &Json, form: ValueForm) -> Result<AdminSteps, TxError> {
     let Json::Array(items) = json else {
         return Err(TxError::shape(DATA_TYPE, "coll?", json!([])));
     };
@@ -35,27 +45,40 @@ pub fn parse_operations(json: &Json) -> Result<AdminSteps, TxError> {
             item.as_array().ok_or_else(|| TxError::shape(DATA_TYPE, "coll?", json!([at])))?;
         match parts.first().and_then(Json::as_str) {
             Some("add-attr" | "delete-attr") => {
-                steps.attr_steps.extend(parse_steps(&json!([item]))?);
+                let step = parse_steps(&json!([item]));
+                // What is no attribute at all is not a step to the original.
+                let is_attr = parts.first().is_some_and(|op| op == "add-attr")
+                    && parts.get(1).is_some_and(Json::is_object);
+                steps.attr_steps.extend(step.map_err(|error| match is_attr {
+                    true => error,
+                    false => TxError::shape(DATA_TYPE, "an attribute or its id", json!([at, 1])),
+                })?);
             }
             Some("update-attr") => {
                 return Err(TxError::validation(
-                    DATA_TYPE,
-                    "update-attr is not a supported action.",
+                    "action",
+                    "Unsupported action update-attr",
                     Some(json!([at, 0])),
                 ));
             }
-            Some(action) => steps.operations.push(parse_operation(action, parts, at)?),
+            Some(action) => steps.operations.push(parse_operation(action, parts, at, form)?),
             None => return Err(TxError::shape(DATA_TYPE, "string?", json!([at, 0]))),
         }
     }
     Ok(steps)
 }
 
-fn parse_operation(action: &str, parts: &[Json], at: usize) -> Result<Operation, TxError> {
+fn parse_operation(
+    action: &str,
+    parts: &[Json],
+    at: usize,
+    form: ValueForm,
+) -> Result<Operation, TxError> {
     if !matches!(
         action,
-        "create" | "update" | "merge" | "link" | "unlink" | "delete" | "ruleParams"
-    ) {
+        "create" | "update" | "merge" | "link" | "unlink" | "delete" | "expect" | "ruleParams"
+    ) || (action == "expect" && form == ValueForm::Data)
+    {
         return Err(TxError::shape(DATA_TYPE, "a known action", json!([at, 0])));
     }
     let etype = parts
@@ -67,18 +90,27 @@ fn parse_operation(action: &str, parts: &[Json], at: usize) -> Result<Operation,
         Some(Json::Object(map)) => Ok(map.clone()),
         _ => Err(TxError::shape(DATA_TYPE, "map?", json!([at, 3]))),
     };
-    let mode = || match parts.get(4).and_then(|opts| opts.get("upsert")).and_then(Json::as_bool) {
-        Some(true) => UpdateMode::Upsert,
-        Some(false) => UpdateMode::Strict,
-        None => UpdateMode::Auto,
+    let fields = || match form {
+        ValueForm::Data => args().map(all_data),
+        ValueForm::Operators => args(),
     };
+    let mode = || match parts.get(4).and_then(|opts| opts.get("upsert")) {
+        Some(Json::Bool(false)) => UpdateMode::Strict,
+        None | Some(Json::Null) => UpdateMode::Auto,
+        // Anything else counts as true to the original.
+        Some(_) => UpdateMode::Upsert,
+    };
+    if form == ValueForm::Data && action == "create" && parts.len() > 4 {
+        return Err(TxError::shape(DATA_TYPE, "no options", json!([at, 4])));
+    }
     let action = match action {
-        "create" => Action::Create(args()?),
-        "update" => Action::Update(args()?, mode()),
-        "merge" => Action::Merge(args()?, mode()),
-        "link" => Action::Link(parse_targets(args()?, at)?),
-        "unlink" => Action::Unlink(parse_targets(args()?, at)?),
+        "create" => Action::Create(fields()?),
+        "update" => Action::Update(fields()?, mode()),
+        "merge" => Action::Merge(fields()?, mode()),
+        "link" => Action::Link(parse_targets(args()?, at, form)?),
+        "unlink" => Action::Unlink(parse_targets(args()?, at, form)?),
         "delete" => Action::Delete,
+        "expect" => Action::Expect(args()?),
         _ => Action::RuleParams(args()?),
     };
     Ok(Operation { etype: etype.into(), key, action })
@@ -96,7 +128,7 @@ fn lookup_key(label: &str, value: &Json) -> EntityKey {
 }
 
 /// Reads `lookup__ATTR__JSON`.
-fn parse_lookup_text(text: &str) -> Option<Result<EntityKey, TxError>> {
+pub(super) fn parse_lookup_text(text: &str) -> Option<Result<EntityKey, TxError>> {
     let (label, value) = text.strip_prefix("lookup__")?.split_once("__")?;
     Some(match serde_json::from_str::<Json>(value) {
         Ok(value) => Ok(lookup_key(label, &value)),
@@ -127,13 +159,28 @@ fn parse_key(json: &Json, at: usize) -> Result<EntityKey, TxError> {
     }
 }
 
-fn parse_targets(args: Map<String, Json>, at: usize) -> Result<Vec<LinkTargets>, TxError> {
+fn parse_targets(
+    args: Map<String, Json>,
+    at: usize,
+    form: ValueForm,
+) -> Result<Vec<LinkTargets>, TxError> {
     let mut links = Vec::with_capacity(args.len());
     for (label, targets) in args {
         let targets = match targets {
             Json::Array(items) => items,
-            Json::Null => continue,
-            one => vec![one],
+            Json::Null if form == ValueForm::Operators => continue,
+            one => {
+                let names_one = match &one {
+                    Json::String(text) => {
+                        text.starts_with("lookup__") || EntityId::parse(text).is_some()
+                    }
+                    other => other.is_object(),
+                };
+                if form == ValueForm::Data && !names_one {
+                    return Err(TxError::shape(DATA_TYPE, "lookup?", json!([at, 3, label])));
+                }
+                vec![one]
+            }
         };
         let targets = targets
             .iter()
@@ -143,6 +190,9 @@ fn parse_targets(args: Map<String, Json>, at: usize) -> Result<Vec<LinkTargets>,
                     None => Ok(EntityKey::from(text.as_str())),
                 },
                 Json::Object(_) => parse_key(target, at),
+                other if form == ValueForm::Operators => {
+                    Ok(EntityKey::Invalid(other.to_string().into()))
+                }
                 other => Err(bad_id(other, json!([at, 3]))),
             })
             .collect::<Result<_, _>>()?;
@@ -161,6 +211,8 @@ fn key_to_json(key: &EntityKey) -> Json {
 
 fn target_to_json(key: &EntityKey) -> Json {
     match key {
+        // The text form cannot hold such a label.
+        EntityKey::Lookup { label, value } if label.contains("__") => json!({ &**label: value }),
         EntityKey::Lookup { label, value } => {
             Json::String(format!("lookup__{label}__{}", value.to_json()))
         }
@@ -193,6 +245,7 @@ impl Serialize for Operation {
             Action::Link(links) => ("link", Some(targets(links)), None),
             Action::Unlink(links) => ("unlink", Some(targets(links)), None),
             Action::Delete => ("delete", None, None),
+            Action::Expect(args) => ("expect", Some(json!(args)), None),
             Action::RuleParams(args) => ("ruleParams", Some(json!(args)), None),
         };
         let mut parts = vec![json!(name), json!(&*self.etype), key_to_json(&self.key)];
@@ -206,7 +259,8 @@ impl<'de> Deserialize<'de> for Operation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
         let json = Json::deserialize(deserializer)?;
-        let mut steps = parse_operations(&Json::Array(vec![json])).map_err(D::Error::custom)?;
+        let mut steps = parse_operations_as(&Json::Array(vec![json]), ValueForm::Operators)
+            .map_err(D::Error::custom)?;
         steps.operations.pop().ok_or_else(|| D::Error::custom("not an operation on an entity"))
     }
 }

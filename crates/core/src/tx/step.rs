@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
+use super::operator::Operator;
 use crate::attr::Attr;
 use crate::id::{AttrId, EntityId};
 use crate::value::Value;
@@ -64,6 +65,28 @@ pub enum TxStep {
         /// Existence asked for; none means upsert.
         mode: Option<Mode>,
     },
+    /// Changes the stored value by an [`Operator`]. Together with the other writes of the same entity and
+    /// attribute it takes effect in list order. Not part of the original's protocol.
+    UpdateTriple {
+        /// The entity.
+        entity: EntityRef,
+        /// The attribute, which holds data.
+        attr: AttrId,
+        /// The change.
+        operator: Operator,
+        /// Existence asked for; none means upsert.
+        mode: Option<Mode>,
+    },
+    /// Refuses the transaction unless the triple is there before it; null stands for no value. Not part of
+    /// the original's protocol.
+    ExpectTriple {
+        /// The entity.
+        entity: EntityRef,
+        /// The attribute.
+        attr: AttrId,
+        /// The value.
+        value: Value,
+    },
     /// Removes exactly this triple.
     RetractTriple {
         /// The entity.
@@ -108,20 +131,55 @@ pub(crate) enum StepKind {
     RetractTriple,
     DeleteEntity,
     RuleParams,
+    ExpectTriple,
     AddAttr,
     UpdateAttr,
     DeleteAttr,
     RestoreAttr,
 }
 
+/// What the steps that speak of one triple have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct TripleStep<'a> {
+    pub(crate) entity: &'a EntityRef,
+    pub(crate) attr: AttrId,
+    /// The value, patch or operand.
+    pub(crate) value: Option<&'a Value>,
+    pub(crate) mode: Option<Mode>,
+}
+
 impl TxStep {
+    /// Whether only TriceDB's servers know this kind of step.
+    pub const fn is_extension(&self) -> bool {
+        matches!(self, Self::UpdateTriple { .. } | Self::ExpectTriple { .. })
+    }
+
+    /// The triple that the step speaks of.
+    pub(crate) fn triple(&self) -> Option<TripleStep<'_>> {
+        let (entity, attr, value, mode) = match self {
+            Self::AddTriple { entity, attr, value, mode }
+            | Self::DeepMergeTriple { entity, attr, value, mode } => {
+                (entity, attr, Some(value), *mode)
+            }
+            Self::UpdateTriple { entity, attr, operator, mode } => {
+                (entity, attr, operator.operand(), *mode)
+            }
+            Self::RetractTriple { entity, attr, value }
+            | Self::ExpectTriple { entity, attr, value } => (entity, attr, Some(value), None),
+            _ => return None,
+        };
+        Some(TripleStep { entity, attr: *attr, value, mode })
+    }
+
     pub(crate) const fn kind(&self) -> StepKind {
         match self {
-            Self::AddTriple { .. } => StepKind::AddTriple,
+            // Operators compose with plain writes, so they run where those do.
+            Self::AddTriple { .. } | Self::UpdateTriple { .. } => StepKind::AddTriple,
             Self::DeepMergeTriple { .. } => StepKind::DeepMergeTriple,
             Self::RetractTriple { .. } => StepKind::RetractTriple,
             Self::DeleteEntity { .. } => StepKind::DeleteEntity,
             Self::RuleParams { .. } => StepKind::RuleParams,
+            Self::ExpectTriple { .. } => StepKind::ExpectTriple,
             Self::AddAttr(_) => StepKind::AddAttr,
             Self::UpdateAttr(..) => StepKind::UpdateAttr,
             Self::DeleteAttr(_) => StepKind::DeleteAttr,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 
 use super::error::TxError;
+use super::operator::{FieldValue, Operator, ValueForm};
 use super::step::{EntityRef, Mode, TxStep};
 use crate::attr::{Attr, ValueType};
 use crate::id::{AttrId, EntityId, parse_uuid};
@@ -22,6 +23,14 @@ fn shape(expected: &str, place: Json) -> TxError {
 /// A [`TxError`] of kind `validation-failed` that says what was expected where. Entity ids are looked at
 /// before everything else, as the original does.
 pub fn parse_steps(json: &Json) -> Result<Vec<TxStep>, TxError> {
+    parse_steps_as(json, ValueForm::Data)
+}
+
+/// [`parse_steps`], where values of `add-triple` may be operators.
+///
+/// # Errors
+/// Those of [`parse_steps`], and operands of the wrong kind.
+pub fn parse_steps_as(json: &Json, form: ValueForm) -> Result<Vec<TxStep>, TxError> {
     let steps = match json {
         Json::Array(steps) => steps,
         // An empty map is an empty collection to the original.
@@ -32,14 +41,19 @@ pub fn parse_steps(json: &Json) -> Result<Vec<TxStep>, TxError> {
     for (at, step) in steps.iter().enumerate() {
         check_entity_id(step, at)?;
     }
-    steps.iter().enumerate().map(|(at, step)| parse_step(step, at)).collect()
+    steps.iter().enumerate().map(|(at, step)| parse_step(step, at, form)).collect()
 }
 
 /// Whether a step's second item is an entity.
 fn names_entity(op: &str) -> bool {
     matches!(
         op,
-        "add-triple" | "deep-merge-triple" | "retract-triple" | "delete-entity" | "rule-params"
+        "add-triple"
+            | "deep-merge-triple"
+            | "retract-triple"
+            | "update-triple"
+            | "expect-triple"
+            | "delete-entity"
     )
 }
 
@@ -55,38 +69,17 @@ fn check_entity_id(step: &Json, at: usize) -> Result<(), TxError> {
         return Ok(());
     }
     let shown = entity.as_str().map_or_else(|| entity.to_string(), str::to_owned);
-    let message = format!(
-        "Invalid entity ID '{shown}'. Entity IDs must be UUIDs. Use id() or lookup() to generate a valid UUID."
-    );
-    Err(TxError::validation(DATA_TYPE, &message, Some(json!([at, 1]))))
+    Err(TxError::no_entity_id(&shown, Some(json!([at, 1]))))
 }
 
-fn parse_step(step: &Json, at: usize) -> Result<TxStep, TxError> {
+fn parse_step(step: &Json, at: usize, form: ValueForm) -> Result<TxStep, TxError> {
     let Json::Array(items) = step else { return Err(shape("coll?", json!([at]))) };
     let unknown = || shape("restore-attr", json!([at, 0]));
     let op = items.first().and_then(Json::as_str).ok_or_else(unknown)?;
     let arity = items.len();
     match op {
-        "add-triple" | "deep-merge-triple" | "retract-triple" => {
-            let most = if op == "retract-triple" { 4 } else { 5 };
-            if arity > most || arity < 2 {
-                return Err(unknown());
-            }
-            let entity = parse_entity(&items[1], at)?;
-            let attr = items.get(2).ok_or_else(|| shape("attr-id", json!([at])))?;
-            let attr = uuid_at(attr, json!([at, 2])).map(AttrId)?;
-            let value = items.get(3).ok_or_else(|| shape("value", json!([at])))?;
-            let value = Value::from_json(value.clone());
-            if op == "retract-triple" {
-                return Ok(TxStep::RetractTriple { entity, attr, value });
-            }
-            let mode = parse_mode(items.get(4), at)?;
-            Ok(if op == "add-triple" {
-                TxStep::AddTriple { entity, attr, value, mode }
-            } else {
-                TxStep::DeepMergeTriple { entity, attr, value, mode }
-            })
-        }
+        "add-triple" | "deep-merge-triple" | "retract-triple" | "update-triple"
+        | "expect-triple" => parse_triple_step(op, items, at, form),
         "delete-entity" if (2..=3).contains(&arity) => Ok(TxStep::DeleteEntity {
             entity: parse_entity(&items[1], at)?,
             etype: parse_etype(items.get(2), at)?,
@@ -103,7 +96,8 @@ fn parse_step(step: &Json, at: usize) -> Result<TxStep, TxError> {
             let entity = parse_entity(&items[1], at)?;
             Ok(TxStep::RuleParams { entity, etype, params: params.clone() })
         }
-        "add-attr" if arity == 2 => {
+        // Whatever follows the attribute is not looked at.
+        "add-attr" if arity >= 2 => {
             parse_attr(&items[1], at).map(|attr| TxStep::AddAttr(Arc::new(attr)))
         }
         "update-attr" if arity == 2 => {
@@ -122,6 +116,50 @@ fn parse_step(step: &Json, at: usize) -> Result<TxStep, TxError> {
             uuid_at(&items[1], json!([at, 1])).map(|id| TxStep::RestoreAttr(AttrId(id)))
         }
         _ => Err(unknown()),
+    }
+}
+
+fn parse_triple_step(
+    op: &str,
+    items: &[Json],
+    at: usize,
+    form: ValueForm,
+) -> Result<TxStep, TxError> {
+    let most = if matches!(op, "retract-triple" | "expect-triple") { 4 } else { 5 };
+    if items.len() > most || items.len() < 2 {
+        return Err(shape("restore-attr", json!([at, 0])));
+    }
+    let entity = parse_entity(&items[1], at)?;
+    let attr = items.get(2).ok_or_else(|| shape("attr-id", json!([at])))?;
+    let attr = uuid_at(attr, json!([at, 2])).map(AttrId)?;
+    let json = items.get(3).ok_or_else(|| shape("value", json!([at])))?;
+    let value = || Value::from_json(json.clone());
+    match op {
+        "retract-triple" => return Ok(TxStep::RetractTriple { entity, attr, value: value() }),
+        "expect-triple" => return Ok(TxStep::ExpectTriple { entity, attr, value: value() }),
+        _ => {}
+    }
+    let mode = parse_mode(items.get(4), at)?;
+    let misuse = |problem: &str| shape(problem, json!([at, 3]));
+    match op {
+        "update-triple" => {
+            let operator = Operator::read(json).ok_or_else(|| misuse("an update operator"))?;
+            let operator = operator.map_err(|problem| misuse(&problem))?;
+            Ok(TxStep::UpdateTriple { entity, attr, operator, mode })
+        }
+        "deep-merge-triple" => Ok(TxStep::DeepMergeTriple { entity, attr, value: value(), mode }),
+        _ if form == ValueForm::Data => {
+            Ok(TxStep::AddTriple { entity, attr, value: value(), mode })
+        }
+        _ => match FieldValue::read(json).map_err(|problem| misuse(&problem))? {
+            FieldValue::Operator(operator) => {
+                Ok(TxStep::UpdateTriple { entity, attr, operator, mode })
+            }
+            FieldValue::Data(data) => {
+                let value = Value::from_json(data);
+                Ok(TxStep::AddTriple { entity, attr, value, mode })
+            }
+        },
     }
 }
 
@@ -167,9 +205,16 @@ fn parse_etype(etype: Option<&Json>, at: usize) -> Result<Option<Arc<str>>, TxEr
 /// Checks the fields that may be there but must then be right.
 fn check_attr_fields(map: &Map<String, Json>, at: usize) -> Result<(), TxError> {
     let place = |key: &str| json!([at, 1, key]);
-    for key in ["unique?", "index?", "required?"] {
+    for key in
+        ["unique?", "index?", "required?", "indexing?", "checking-data-type?", "setting-unique?"]
+    {
         if map.get(key).is_some_and(|v| !v.is_boolean()) {
             return Err(shape("boolean?", place(key)));
+        }
+    }
+    for (key, words) in [("value-type", ["blob", "ref"]), ("cardinality", ["one", "many"])] {
+        if map.get(key).is_some_and(|v| v.as_str().is_none_or(|v| !words.contains(&v))) {
+            return Err(shape(&words.join(" or "), place(key)));
         }
     }
     if let Some(checked) = map.get("checked-data-type")
@@ -253,6 +298,13 @@ fn step_to_json(step: &TxStep) -> Json {
         }
         TxStep::DeepMergeTriple { entity, attr, value, mode } => {
             with_mode("deep-merge-triple", entity, attr, value, mode)
+        }
+        TxStep::UpdateTriple { entity, attr, operator, mode } => {
+            let operator = Value::from_json(operator.to_json());
+            with_mode("update-triple", entity, attr, &operator, mode)
+        }
+        TxStep::ExpectTriple { entity, attr, value } => {
+            json!(["expect-triple", entity_to_json(entity), attr, value])
         }
         TxStep::RetractTriple { entity, attr, value } => {
             json!(["retract-triple", entity_to_json(entity), attr, value])

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use super::super::error::TxError;
-use super::Run;
+use super::{Actor, Run};
 use crate::attr::Attr;
 use crate::id::EntityId;
 
 impl Run<'_> {
     /// For every entity touched in a namespace with required attributes: if it still has a value there,
-    /// it must have all of them.
+    /// it must have all of them. A client that tries its own write can tell of what it creates.
     pub(super) fn check_required(&self) -> Result<(), TxError> {
         let mut missing: Vec<(Arc<Attr>, Vec<EntityId>)> = Vec::new();
-        let mut touched: Vec<_> = self.touched.iter().collect();
+        let decidable = |touched: &&(EntityId, Arc<str>)| {
+            self.actor != Actor::Optimistic || self.created.contains(*touched)
+        };
+        let mut touched: Vec<_> = self.touched.iter().filter(decidable).collect();
         touched.sort();
         for (entity, etype) in touched {
             let required: Vec<&Arc<Attr>> =

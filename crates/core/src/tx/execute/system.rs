@@ -29,6 +29,20 @@ impl Run<'_> {
                         }
                     }
                 }
+                TxStep::UpdateTriple { attr, .. } | TxStep::ExpectTriple { attr, .. } => {
+                    // What these columns may hold and who may know it is not for operators to decide.
+                    if let Some(attr) = self.index.catalog().live(*attr)
+                        && attr.catalog == Catalog::System
+                        && (self.actor != Actor::Admin
+                            || !matches!(step, TxStep::ExpectTriple { .. }))
+                    {
+                        return refuse(&format!(
+                            "{}.{} is a system column. You aren't allowed to change this directly.",
+                            attr.etype(),
+                            attr.label()
+                        ));
+                    }
+                }
                 TxStep::DeleteEntity { etype: Some(etype), .. }
                     if self.actor != Actor::Admin
                         && etype.starts_with('$')

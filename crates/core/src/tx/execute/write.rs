@@ -18,6 +18,39 @@ use crate::value::Value;
 /// Most bytes of a value that an index holds, as in the original (there: of its binary JSON).
 const MAX_INDEXED_BYTES: usize = 1024;
 
+/// What the group of plain writes comes to. `None` as a value takes away what is there.
+struct Writes {
+    list: Vec<(EntityId, Arc<Attr>, Option<Value>)>,
+    /// Where in the list the write of an (entity, attribute) of cardinality one is.
+    place: HashMap<(EntityId, AttrId), usize, FxBuildHasher>,
+}
+
+impl Writes {
+    fn with_capacity(count: usize) -> Self {
+        Self { list: Vec::with_capacity(count), place: HashMap::default() }
+    }
+
+    fn pending(&self, entity: EntityId, attr: AttrId) -> Option<&Option<Value>> {
+        self.place.get(&(entity, attr)).map(|at| &self.list[*at].2)
+    }
+
+    /// Of several values for one (entity, attribute) of cardinality one, the last counts.
+    fn put(&mut self, entity: EntityId, attr: Arc<Attr>, value: Option<Value>) {
+        if attr.cardinality == Cardinality::One {
+            match self.place.entry((entity, attr.id)) {
+                hashbrown::hash_map::Entry::Occupied(at) => {
+                    self.list[*at.get()].2 = value;
+                    return;
+                }
+                hashbrown::hash_map::Entry::Vacant(at) => {
+                    at.insert(self.list.len());
+                }
+            }
+        }
+        self.list.push((entity, attr, value));
+    }
+}
+
 impl Run<'_> {
     pub(super) fn add_triples<'s>(
         &mut self,
@@ -26,32 +59,35 @@ impl Run<'_> {
         let steps: Vec<&TxStep> = group.collect();
         let mut entities = Vec::with_capacity(steps.len());
         for step in &steps {
-            let TxStep::AddTriple { entity, .. } = step else { continue };
-            entities.push(self.entity_or_new(entity)?);
+            entities.push(match step {
+                // Whatever is not there needs no retracting.
+                TxStep::RetractTriple { entity, .. } => self.present_entity(entity),
+                TxStep::AddTriple { entity, .. }
+                | TxStep::UpdateTriple { entity, .. }
+                | TxStep::DeepMergeTriple { entity, .. } => self.entity_or_new(entity)?,
+                _ => None,
+            });
         }
 
-        // Of several values for one (entity, attribute) of cardinality one, the last counts.
-        let mut writes: Vec<(EntityId, Arc<Attr>, Value)> = Vec::with_capacity(steps.len());
-        let mut place: HashMap<(EntityId, AttrId), usize, FxBuildHasher> = HashMap::default();
+        let mut writes = Writes::with_capacity(steps.len());
         for (step, entity) in steps.iter().zip(entities) {
-            let TxStep::AddTriple { entity: entity_ref, attr, value, .. } = step else { continue };
-            let Some(entity) = entity else { continue };
-            let attr = self.attr(*attr)?;
-            self.check_lookup_rewrite(entity_ref, &attr)?;
-            let Some(value) = self.resolve_value(&attr, entity, value)? else { continue };
-            if attr.cardinality == Cardinality::One {
-                match place.entry((entity, attr.id)) {
-                    hashbrown::hash_map::Entry::Occupied(at) => {
-                        writes[*at.get()].2 = value;
-                        continue;
-                    }
-                    hashbrown::hash_map::Entry::Vacant(at) => {
-                        at.insert(writes.len());
-                    }
+            let (Some(entity), Some(triple)) = (entity, step.triple()) else { continue };
+            let attr = self.attr(triple.attr)?;
+            self.check_lookup_rewrite(triple.entity, &attr)?;
+            if let TxStep::AddTriple { value, .. } = step {
+                let Some(value) = self.resolve_value(&attr, entity, value)? else { continue };
+                writes.put(entity, attr, Some(value));
+            } else {
+                let base = match writes.pending(entity, attr.id) {
+                    Some(pending) => pending.clone(),
+                    None => self.index.value(entity, attr.id).cloned(),
+                };
+                if let Some(changed) = self.compose(step, entity, &attr, base)? {
+                    writes.put(entity, attr, changed);
                 }
             }
-            writes.push((entity, attr, value));
         }
+        let mut writes = writes.list;
         // Uniqueness is checked row by row; single values go in before links, by entity and attribute.
         if writes.iter().any(|(_, attr, _)| attr.unique && !attr.is_id()) {
             writes.sort_by_key(|(entity, attr, _)| {
@@ -63,14 +99,29 @@ impl Run<'_> {
             if attr.is_id() {
                 identified.push((entity, attr.clone()));
             }
-            self.write(entity, &attr, value)?;
+            match value {
+                Some(value) => self.write(entity, &attr, value)?,
+                None => self.retract_value(entity, &attr),
+            }
         }
-        if self.actor != Actor::Optimistic {
-            for (entity, attr) in identified {
+        for (entity, attr) in identified {
+            // A client that tries its own write cannot tell what else an entity has, unless it creates it.
+            let created = (entity, attr.forward_identity.etype.clone());
+            if self.actor != Actor::Optimistic || self.created.contains(&created) {
                 self.back_fill(entity, &attr);
             }
         }
         Ok(())
+    }
+
+    /// The entity of a step that makes none.
+    fn present_entity(&self, entity: &EntityRef) -> Option<EntityId> {
+        self.known_entity(entity).or_else(|| match entity {
+            EntityRef::Id(id) => Some(*id),
+            EntityRef::Lookup(attr, value) => {
+                self.created_by_lookup.get(&(*attr, value.clone())).copied()
+            }
+        })
     }
 
     /// The entity of a step, made now if a lookup has no match. `None`: the step does nothing.
@@ -192,7 +243,7 @@ impl Run<'_> {
     }
 
     /// What a write of this value would replace.
-    fn present(&self, entity: EntityId, attr: &Attr, value: &Value) -> Option<Stamped> {
+    pub(super) fn present(&self, entity: EntityId, attr: &Attr, value: &Value) -> Option<Stamped> {
         let cell = self.index.row(entity)?.cell(self.index.slot(attr.id)?)?;
         match cell {
             Cell::Data { value, created_at } => Some(Stamped(value.clone(), *created_at)),
