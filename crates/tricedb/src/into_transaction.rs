@@ -1,11 +1,12 @@
 //! What can be transacted.
 
 use serde_json::Value as Json;
-use tricedb_core::tx::{Operation, TxBuilder, parse_operations};
+use tricedb_core::tx::{Operation, TxBuilder, ValueForm, parse_operations_as};
 use tricedb_sync::TransactError;
 
 /// Something that is a transaction: one or several [`TxBuilder`]s, [`Operation`]s, or InstaML in JSON,
-/// `[["create", "todos", "<id>", {…}], …]` (one operation may stand alone).
+/// `[["create", "todos", "<id>", {…}], …]` (one operation may stand alone). In JSON an object with an update
+/// operator as its only key is that operator; [`crate::literal`] stores such an object as data.
 pub trait IntoTransaction {
     /// Turns it into operations, in order.
     ///
@@ -60,9 +61,9 @@ impl IntoTransaction for &Json {
     fn into_transaction(self) -> Result<Vec<Operation>, TransactError> {
         let alone = self.get(0).is_some_and(Json::is_string);
         let steps = if alone {
-            parse_operations(&Json::from(vec![self.clone()]))
+            parse_operations_as(&Json::from(vec![self.clone()]), ValueForm::Operators)
         } else {
-            parse_operations(self)
+            parse_operations_as(self, ValueForm::Operators)
         };
         let steps = steps?;
         if !steps.attr_steps.is_empty() {

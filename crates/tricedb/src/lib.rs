@@ -52,7 +52,7 @@ pub use tricedb_core::query::{
     Filter, Path, Query, QueryBuilder, QueryError, all, any, field, query,
 };
 pub use tricedb_core::tx::{
-    EntityKey, Operation, TxBuilder, TxError, UpdateMode, lookup, parse_operations, tx,
+    EntityKey, Operation, TxBuilder, TxError, UpdateMode, literal, lookup, parse_operations, tx,
 };
 pub use tricedb_core::value::Value;
 pub use tricedb_store::SqliteStorage;

@@ -3,7 +3,9 @@
 use serde_json::Value as Json;
 use tricedb_core::query::{self, EvalOptions, Inference};
 use tricedb_core::schema::Schema;
-use tricedb_core::tx::{Actor, AdminSteps, MissingAttrs, TxStep, expand, parse_operations};
+use tricedb_core::tx::{
+    Actor, AdminSteps, Dialect, ExpandOptions, MissingAttrs, TxStep, expand_with, parse_operations,
+};
 use tricedb_protocol::ErrorBody;
 
 use super::held::Remedy;
@@ -100,7 +102,8 @@ impl AppState {
             false => Some(self.execute(&attr_steps, actor, now).map_err(|e| tx_refused(&e))?),
         };
         let (catalog, ids) = self.catalog_and_ids();
-        let expanded = expand(&operations, catalog, &|_, _| false, missing, ids);
+        let options = ExpandOptions { missing, dialect: Dialect::Admin, schema: None };
+        let expanded = expand_with(&operations, catalog, &|_, _| false, &options, ids);
         if let Some(ahead) = ahead {
             self.index.undo(&ahead);
         }

@@ -28,8 +28,8 @@ pub(crate) struct Write {
     met: Option<(Option<Value>, TxId)>,
 }
 
-/// The single values that a transaction replaces as a whole. Merges are left out: they meet others key by
-/// key and take nothing away.
+/// The single values that a transaction replaces as a whole. Merges and operators are left out: they take
+/// nothing away from what others wrote.
 pub(crate) fn writes_of(
     steps: &[TxStep],
     commit: Option<&Commit>,
@@ -38,7 +38,7 @@ pub(crate) fn writes_of(
     let merged: FxHashSet<AttrId> = steps
         .iter()
         .filter_map(|step| match step {
-            TxStep::DeepMergeTriple { attr, .. } => Some(*attr),
+            TxStep::DeepMergeTriple { attr, .. } | TxStep::UpdateTriple { attr, .. } => Some(*attr),
             _ => None,
         })
         .collect();

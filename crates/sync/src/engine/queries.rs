@@ -54,6 +54,7 @@ impl Lender for Neighbours<'_> {
             let (TxStep::AddTriple { entity, .. }
             | TxStep::DeepMergeTriple { entity, .. }
             | TxStep::RetractTriple { entity, .. }
+            | TxStep::UpdateTriple { entity, .. }
             | TxStep::DeleteEntity { entity, .. }) = step
             else {
                 continue;
