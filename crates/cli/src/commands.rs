@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod demo;
 pub(crate) mod import;
 pub(crate) mod query;
+pub(crate) mod schema;
 pub(crate) mod serve;
 mod target;
 pub(crate) mod transact;

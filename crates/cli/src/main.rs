@@ -14,6 +14,7 @@ use commands::app::{self as app_command, AppArguments};
 use commands::demo::{self as demo_command, DemoArguments};
 use commands::import::{self as import_command, ImportArguments};
 use commands::query::{self as query_command, QueryArguments};
+use commands::schema::{self as schema_command, SchemaArguments};
 use commands::serve::{self as serve_command, ServeArguments};
 use commands::transact::{self as transact_command, TransactArguments};
 
@@ -33,6 +34,7 @@ enum Command {
     Demo(DemoArguments),
     Serve(ServeArguments),
     App(AppArguments),
+    Schema(SchemaArguments),
     Query(QueryArguments),
     Transact(TransactArguments),
     Import(ImportArguments),
@@ -46,6 +48,7 @@ async fn main() -> ExitCode {
         Command::Demo(arguments) => finished(demo_command::run(&arguments).await),
         Command::Serve(arguments) => serve_command::run(&arguments).await.map_err(Into::into),
         Command::App(arguments) => finished(app_command::run(&arguments).await),
+        Command::Schema(arguments) => finished(schema_command::run(&arguments).await),
         Command::Query(arguments) => finished(query_command::run(&arguments).await),
         Command::Transact(arguments) => finished(transact_command::run(&arguments).await),
         Command::Import(arguments) => finished(import_command::run(&arguments).await),

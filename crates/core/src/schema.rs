@@ -5,10 +5,13 @@
 //! app has from the start.
 
 mod error;
+mod job;
+mod migrate;
 mod parse;
 mod plan;
 mod pull;
 mod serialize;
+mod step;
 mod system;
 
 use std::sync::Arc;
@@ -16,9 +19,12 @@ use std::sync::Arc;
 use crate::attr::{Attr, Cardinality, CheckedType, OnDelete};
 
 pub use error::SchemaError;
+pub use job::{AttrJob, JobErrorKind, JobFailure, JobKind, JobProgress, Offender};
+pub use migrate::Rename;
 pub use parse::parse;
 pub use plan::PlanStep;
 pub use pull::from_catalog;
+pub use step::{SchemaStep, in_background, parse_schema_steps};
 pub use system::{hidden_system_attrs, is_system_etype, system_attrs};
 
 /// A schema: the attributes and links that an app is to have. Additive: what it leaves out stays.

@@ -20,6 +20,7 @@ mod validate;
 pub(crate) use commit::Change;
 pub use commit::{AttrChange, Commit, FactChange, Stamped};
 pub use error::{TxError, TxErrorKind};
+pub(crate) use execute::too_large;
 pub use execute::{Actor, ExecuteContext, execute};
 pub use expand::{Dialect, ExpandOptions, MissingAttrs, expand, expand_with};
 pub use merge::deep_merge;

@@ -10,6 +10,7 @@ mod credentials;
 mod headers;
 mod health;
 mod problem;
+mod schema;
 mod sockets;
 
 use std::sync::Arc;
@@ -48,7 +49,8 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/admin/query", post(admin::query))
         .route("/admin/transact", post(admin::transact))
         .route("/dash/apps/ephemeral", post(apps::make_ephemeral))
-        .route("/superadmin/apps/{id}", delete(apps::delete))
+        .route("/superadmin/apps/{id}", delete(apps::delete).get(schema::app))
+        .merge(schema::routes())
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_route)
         .layer(DefaultBodyLimit::max(body_bytes_max))

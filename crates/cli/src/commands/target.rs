@@ -114,6 +114,8 @@ pub(crate) enum Failure {
     #[error("what came in is not JSON")]
     Input(#[from] serde_json::Error),
     #[error("{0}")]
+    Schema(String),
+    #[error("{0}")]
     Unsupported(&'static str),
     #[error("cannot read standard input or write standard output")]
     Stream(#[from] io::Error),

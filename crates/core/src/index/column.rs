@@ -28,10 +28,24 @@ pub(super) struct Column {
     pub(super) members: Option<BTreeSet<(i64, EntityId, Handle)>>,
     /// For indexed data: values in order.
     pub(super) ordered: Option<BTreeSet<(SortKey, EntityId, Handle)>>,
+    /// How much of the values is in `ordered`.
+    pub(super) ordered_coverage: Coverage,
     /// For unique data: who holds a value; nulls are not counted.
     pub(super) unique: Option<HashMap<Value, Handle, FxBuildHasher>>,
+    /// How much of the values is in `unique`.
+    pub(super) unique_coverage: Coverage,
     /// For links: from target to sources, sorted.
     pub(super) sources: Option<HashMap<Handle, Vec<Handle>, FxBuildHasher>>,
+}
+
+/// How much of an attribute a value index holds. What is written while one is built goes into it at once.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Coverage {
+    /// Every value.
+    #[default]
+    Whole,
+    /// The values of entities below this handle, and what was written since the building began.
+    Below(u32),
 }
 
 /// The smallest id, below every entity of the same key.
@@ -58,7 +72,7 @@ impl Column {
             Bound::Excluded(key) => Bound::Excluded(first(key)),
             Bound::Unbounded => Bound::Unbounded,
         };
-        self.ordered.as_ref().map(|set| range_of(set, lower, upper))
+        self.whole_order().map(|set| range_of(set, lower, upper))
     }
 
     /// Entities between two places of the order.
@@ -77,7 +91,12 @@ impl Column {
             Bound::Excluded((key, id)) => Bound::Excluded((key, id, Handle(0))),
             Bound::Unbounded => Bound::Unbounded,
         };
-        self.ordered.as_ref().map(|set| range_of(set, lower, upper))
+        self.whole_order().map(|set| range_of(set, lower, upper))
+    }
+
+    /// The values in order, unless they are still being gathered.
+    pub(super) fn whole_order(&self) -> Option<&Places> {
+        self.ordered.as_ref().filter(|_| self.ordered_coverage == Coverage::Whole)
     }
 
     /// Adds a source to a target.

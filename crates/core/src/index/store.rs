@@ -1,11 +1,14 @@
 //! Keeping rows and columns in step.
 
+mod gather;
+
 use std::ops::Bound;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
+use self::gather::indexes_alike;
 use super::column::{Column, Members, Ordered};
 use super::row::{AttrSlot, Cell, Handle, Link, Row};
 use super::sort_key::SortKey;
@@ -153,6 +156,11 @@ impl TripleIndex {
         self.columns[slot.0 as usize].holders.iter().map(Handle)
     }
 
+    /// The entities that hold an attribute, from this handle on, by handle.
+    pub fn holders_from(&self, slot: AttrSlot, from: Handle) -> impl Iterator<Item = Handle> + '_ {
+        self.columns[slot.0 as usize].holders.range(from.0..).map(Handle)
+    }
+
     /// How many entities hold an attribute.
     pub fn holder_count(&self, slot: AttrSlot) -> u64 {
         self.columns[slot.0 as usize].holders.len()
@@ -204,7 +212,7 @@ impl TripleIndex {
 
     /// Whether a value index serves the attribute.
     pub fn is_ordered(&self, slot: AttrSlot) -> bool {
-        self.columns[slot.0 as usize].ordered.is_some()
+        self.columns[slot.0 as usize].whole_order().is_some()
     }
 
     /// The entities whose value of an indexed attribute has a key within the bounds, by value, then id.
@@ -324,9 +332,9 @@ impl TripleIndex {
                 let before = self.catalog.get(attr.id).cloned();
                 self.catalog.put(attr.clone());
                 let slot = self.intern_attr(attr.id);
-                let same = before.is_some_and(|b| indexes_alike(&b, attr));
-                if !same {
-                    self.rebuild_column(slot, attr);
+                let before = before.as_deref();
+                if !before.is_some_and(|before| indexes_alike(before, attr)) {
+                    self.rebuild_column(slot, before, attr);
                 }
             }
             (Some(attr), None) => {
@@ -350,31 +358,6 @@ impl TripleIndex {
             self.columns.push(Column::default());
             slot
         })
-    }
-
-    /// Builds a column's value indexes anew from the rows.
-    fn rebuild_column(&mut self, slot: AttrSlot, attr: &Attr) {
-        let checked = attr.settled_type();
-        let data = !attr.is_ref() && !attr.is_deleted();
-        let column = &mut self.columns[slot.0 as usize];
-        column.members = (data && attr.is_id()).then(Default::default);
-        column.ordered = (data && attr.indexed).then(Default::default);
-        column.unique = (data && attr.unique).then(Default::default);
-        for handle in column.holders.iter().map(Handle) {
-            let Some(row) = self.slots[handle.0 as usize].row.as_ref() else { continue };
-            if let Some(Cell::Data { value, created_at }) = row.cell(slot) {
-                let entity = row.id();
-                if let Some(members) = &mut column.members {
-                    members.insert((*created_at, entity, handle));
-                }
-                if let Some(ordered) = &mut column.ordered {
-                    ordered.insert((SortKey::of(value, checked), entity, handle));
-                }
-                if let (Some(unique), false) = (&mut column.unique, value.is_null()) {
-                    unique.insert(value.clone(), handle);
-                }
-            }
-        }
     }
 
     fn intern(&mut self, entity: EntityId) -> Handle {
@@ -561,14 +544,4 @@ impl TripleIndex {
             }
         }
     }
-}
-
-/// Whether two definitions of an attribute need the same indexes.
-fn indexes_alike(a: &Attr, b: &Attr) -> bool {
-    a.value_type == b.value_type
-        && a.unique == b.unique
-        && a.indexed == b.indexed
-        && a.settled_type() == b.settled_type()
-        && a.is_deleted() == b.is_deleted()
-        && a.is_id() == b.is_id()
 }

@@ -151,7 +151,7 @@ impl<V: Visibility> Reader<'_, V> {
             found.extend(value.as_entity().and_then(|entity| self.index.handle(entity)));
             return (found.len() <= cap).then_some(());
         }
-        if attr.unique && !value.is_null() {
+        if attr.unique && !attr.setting_unique && !value.is_null() {
             found.extend(self.index.find_unique(id, value));
             return (found.len() <= cap).then_some(());
         }

@@ -44,6 +44,10 @@ impl SchemaError {
         }
     }
 
+    pub(super) fn plain(message: String) -> Self {
+        Self { message, place: vec!["schema".into()] }
+    }
+
     fn name(etype: &str, label: &str, message: &str) -> Self {
         Self { message: format!("{etype}->{label}: {message}"), place: vec!["schema".into()] }
     }

@@ -246,7 +246,7 @@ impl<'a> Planner<'a> {
 }
 
 /// Whether an attribute is the link between these two names, this way round.
-fn joins(attr: &Attr, def: &LinkDef) -> bool {
+pub(super) fn joins(attr: &Attr, def: &LinkDef) -> bool {
     let is = |identity: &Identity, etype: &str, label: &str| {
         *identity.etype == *etype && *identity.label == *label
     };

@@ -16,6 +16,8 @@ mod system;
 mod update;
 mod write;
 
+pub(crate) use write::too_large;
+
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
@@ -230,7 +232,8 @@ impl Run<'_> {
     }
 
     fn check_lookup(&self, attr: &Attr, value: &Value, at: usize) -> Result<(), TxError> {
-        if !attr.unique {
+        // While it becomes unique, not every value is findable yet.
+        if !attr.unique || attr.setting_unique {
             return Err(TxError::unknown_attr(attr.id));
         }
         check_id_lookup(attr, value, json!([at, 1]))

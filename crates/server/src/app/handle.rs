@@ -9,12 +9,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tricedb_core::attr::Attr;
 use tricedb_core::id::{AppId, TxId};
 use tricedb_core::query::Inference;
-use tricedb_core::schema::Schema;
+use tricedb_core::schema::{Schema, SchemaStep};
 use tricedb_core::tx::{Actor, MissingAttrs, TxStep};
 use tricedb_protocol::{ClientMessage, ErrorBody};
+use uuid::Uuid;
 
 use super::frames::Frame;
 use super::limits::AppLimits;
+use super::schema::{JobReport, PushOptions, SchemaApplied, SchemaPlan};
 use super::sessions::{OpenSession, SessionKey};
 use super::state::Answer;
 
@@ -48,6 +50,10 @@ pub(super) enum Call {
     Steps(Vec<TxStep>),
     Schema(Schema),
     Attrs,
+    PlanSchema(Schema, PushOptions),
+    ApplySchema(Schema, PushOptions),
+    SchemaSteps(Vec<SchemaStep>),
+    Jobs(Uuid),
 }
 
 /// Whether a park went through.
@@ -253,6 +259,64 @@ impl AppHandle {
     pub async fn pull_attrs(&self) -> Result<Vec<Arc<Attr>>, AppError> {
         match self.call(Call::Attrs).await? {
             Answer::Attrs(attrs) => Ok(attrs),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Says what the app lacks of a schema.
+    ///
+    /// # Errors
+    /// [`AppError::Refused`] if the schema contradicts itself or the app, [`AppError::Closed`].
+    pub async fn plan_schema(
+        &self,
+        schema: Schema,
+        options: PushOptions,
+    ) -> Result<SchemaPlan, AppError> {
+        match self.call(Call::PlanSchema(schema, options)).await? {
+            Answer::Planned(plan) => Ok(plan),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes what the app lacks of a schema, in part by jobs: see [`Self::jobs`].
+    ///
+    /// # Errors
+    /// As [`Self::admin_transact`].
+    pub async fn apply_schema(
+        &self,
+        schema: Schema,
+        options: PushOptions,
+    ) -> Result<SchemaApplied, AppError> {
+        self.applied(Call::ApplySchema(schema, options)).await
+    }
+
+    /// Runs schema steps: attributes as one transaction, durable when this returns, then a job for each of
+    /// the other steps, which may still be at work.
+    ///
+    /// # Errors
+    /// As [`Self::admin_transact`].
+    pub async fn apply_schema_steps(
+        &self,
+        steps: Vec<SchemaStep>,
+    ) -> Result<SchemaApplied, AppError> {
+        self.applied(Call::SchemaSteps(steps)).await
+    }
+
+    async fn applied(&self, call: Call) -> Result<SchemaApplied, AppError> {
+        match self.call(call).await? {
+            Answer::Applied(applied) => Ok(applied),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The jobs of a group as they stand, never none. Those that ended are remembered until the app is
+    /// closed or a thousand others came after them.
+    ///
+    /// # Errors
+    /// [`AppError::Refused`] if there is no such group, [`AppError::Closed`].
+    pub async fn jobs(&self, group: Uuid) -> Result<Vec<JobReport>, AppError> {
+        match self.call(Call::Jobs(group)).await? {
+            Answer::Jobs(jobs) => Ok(jobs),
             other => Err(unexpected(&other)),
         }
     }

@@ -19,6 +19,7 @@ use super::live::LiveQueries;
 use super::outcomes::{self, Outcomes};
 use super::pipeline::{Durability, Pipeline};
 use super::refusal::{too_many_steps, tx_refused};
+use super::schema::{JobReport, Jobs, SchemaApplied, SchemaPlan};
 use super::sessions::{SessionKey, SessionState};
 use crate::log::{EventKey, LoadedLog, LogEntry, Outcome, SnapshotImage};
 use crate::rooms::Rooms;
@@ -45,6 +46,12 @@ pub enum Answer {
     Committed(TxId),
     /// All live attributes.
     Attrs(Vec<Arc<tricedb_core::attr::Attr>>),
+    /// What a push would do.
+    Planned(SchemaPlan),
+    /// What a push did.
+    Applied(SchemaApplied),
+    /// The jobs of a group.
+    Jobs(Vec<JobReport>),
 }
 
 /// What the surroundings of an [`AppState`] must do.
@@ -109,6 +116,8 @@ pub struct AppState {
     /// Sessions to be brought up to date at the next refresh, whatever changed.
     pub(super) catching_up: Vec<SessionKey>,
     changes_since_snapshot: usize,
+    /// Changes of attributes that look at existing values.
+    pub(super) jobs: Jobs,
 }
 
 impl std::fmt::Debug for AppState {
@@ -149,6 +158,7 @@ impl AppState {
         let durability = if is_volatile { Durability::Volatile } else { Durability::Logged };
         let retention_ms = i64::try_from(limits.outcome_retention.as_millis()).unwrap_or(i64::MAX);
         Self {
+            jobs: Jobs::resumed(&index, now),
             outcomes: Outcomes::new(limits.outcomes_max, retention_ms, outcomes),
             pipeline: Pipeline::new(durability, log_position),
             live: LiveQueries::new(limits.fragment_bytes_max),
@@ -266,6 +276,7 @@ impl AppState {
                 LogEntry::Rejected { event, .. } => self.outcomes.take_back(&event),
             }
         }
+        self.jobs.taken_back(self.position);
         self.live.feel_everything(&self.index);
         // Positions are taken again, perhaps by others.
         self.sessions.values_mut().for_each(|session| session.last_commit = None);
@@ -400,7 +411,7 @@ impl AppState {
     }
 
     /// Time does not go back, whatever the clock does.
-    fn time(&self, now: i64) -> i64 {
+    pub(super) fn time(&self, now: i64) -> i64 {
         now.max(self.last_at)
     }
 

@@ -125,6 +125,11 @@ impl AppTask {
                     Some(input) => self.round(input, &mut inbox),
                     None => Next::End(None),
                 },
+                // Jobs take the turns that nobody else wants.
+                () = tokio::task::yield_now(), if self.state.has_work() => {
+                    self.state.work(now_ms());
+                    Next::GoOn
+                }
             };
             match next {
                 Next::GoOn => self.settle(),
@@ -203,7 +208,9 @@ impl AppTask {
             Input::Resume(session) => self.state.resume(session),
             Input::Call { call, reply } => self.call(call, reply),
             Input::Park { reply } => {
-                let is_idle = self.state.session_count() == 0 && self.state.is_settled();
+                let is_idle = self.state.session_count() == 0
+                    && self.state.is_settled()
+                    && !self.state.has_work();
                 if is_idle && is_last {
                     return Next::End(Some(EndReply::Parked(reply)));
                 }
@@ -295,6 +302,12 @@ impl AppTask {
             Call::Steps(steps) => self.state.admin_steps(ticket, &steps, now),
             Call::Schema(schema) => self.state.push_schema(ticket, &schema, now),
             Call::Attrs => self.state.pull_attrs(ticket),
+            Call::PlanSchema(schema, options) => self.state.plan_schema(ticket, &schema, options),
+            Call::ApplySchema(schema, options) => {
+                self.state.apply_schema(ticket, &schema, options, now);
+            }
+            Call::SchemaSteps(steps) => self.state.apply_schema_steps(ticket, steps, now),
+            Call::Jobs(group) => self.state.job_group(ticket, group),
         }
     }
 

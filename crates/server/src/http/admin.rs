@@ -75,7 +75,8 @@ pub(super) async fn transact(
     Ok(answer(json!({ "tx-id": position })).await)
 }
 
-fn flag(body: &Map<String, Json>, name: &str) -> Result<bool, ErrorBody> {
+/// A flag of a body; absent is off.
+pub(super) fn flag(body: &Map<String, Json>, name: &str) -> Result<bool, ErrorBody> {
     match body.get(name) {
         None | Some(Json::Null) => Ok(false),
         Some(Json::Bool(flag)) => Ok(*flag),

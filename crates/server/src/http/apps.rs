@@ -88,7 +88,7 @@ fn title(body: &Map<String, Json>) -> Result<String, ErrorBody> {
 }
 
 /// Rules are not enforced yet, and an app that asked for them must not be served without.
-fn refuse_rules(rules: Option<&Json>) -> Result<(), ErrorBody> {
+pub(super) fn refuse_rules(rules: Option<&Json>) -> Result<(), ErrorBody> {
     let code = rules.map(|rules| rules.get("code").unwrap_or(rules));
     match code {
         None | Some(Json::Null) => Ok(()),

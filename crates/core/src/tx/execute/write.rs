@@ -383,7 +383,8 @@ impl Run<'_> {
     }
 }
 
-fn too_large(value: &Value) -> bool {
+/// Whether a value is too large for an index.
+pub(crate) fn too_large(value: &Value) -> bool {
     match value {
         // Text plus the few bytes that binary JSON adds.
         Value::String(s) => s.len() + 12 > MAX_INDEXED_BYTES,
