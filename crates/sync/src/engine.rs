@@ -21,6 +21,7 @@ mod pending;
 mod queries;
 mod report;
 mod result;
+mod rooms;
 mod session;
 mod subscription;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use report::{
     ServerError, SyncEvent, TransactError, Winner,
 };
 pub use result::{Coverage, QueryResultSnapshot};
+pub use rooms::{Peer, Peers, RoomError, RoomReport, RoomStatus, TopicMessage};
 pub use subscription::OnceId;
 pub use transact::{Queued, RetryError};
 
@@ -165,6 +167,13 @@ pub enum Output {
     },
     /// The list of pending transactions changed.
     PendingChanged,
+    /// Something new in a room that the client uses.
+    Room {
+        /// The room's id.
+        id: Arc<str>,
+        /// What is new.
+        report: RoomReport,
+    },
     /// Something to tell whoever listens.
     Event(SyncEvent),
 }
@@ -222,6 +231,7 @@ pub struct SyncEngine {
     local: LocalFacts,
     queries: BTreeMap<Arc<str>, Subscription>,
     last_once: u64,
+    rooms: rooms::Rooms,
     ledger: Ledger,
     /// How long the server may take to answer.
     answer_max: Duration,
@@ -284,6 +294,7 @@ impl SyncEngine {
             local,
             queries: BTreeMap::new(),
             last_once: 0,
+            rooms: rooms::Rooms::default(),
             ledger: Ledger::default(),
             answer_max: transact::ANSWER_MAX,
             answered_at: Millis(0),
@@ -424,6 +435,7 @@ impl SyncEngine {
             self.ledger.deadline(),
             self.transactions_deadline(),
             self.queries_deadline(),
+            self.rooms_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -500,6 +512,7 @@ impl SyncEngine {
         }
         self.check_answers(now);
         self.send_transactions(now);
+        self.send_presence(now);
         self.tell_status();
     }
 

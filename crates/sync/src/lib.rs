@@ -20,9 +20,10 @@ mod websocket;
 
 pub use driver::{Driver, StartError, start};
 pub use engine::{
-    Conflict, ConnectionStatus, Coverage, Input, Millis, OnceId, Output, PendingState,
+    Conflict, ConnectionStatus, Coverage, Input, Millis, OnceId, Output, Peer, Peers, PendingState,
     PendingTransaction, QueryFailure, QueryResultSnapshot, QueueError, Queued, RestoreError,
-    RetryError, ServerError, Settings, SyncEngine, SyncEvent, TransactError, Winner,
+    RetryError, RoomError, RoomReport, RoomStatus, ServerError, Settings, SyncEngine, SyncEvent,
+    TopicMessage, TransactError, Winner,
 };
 pub use handle::{CloseError, PendingList, SyncHandle};
 pub use mailbox::SyncEvents;

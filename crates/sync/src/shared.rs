@@ -298,8 +298,9 @@ impl State {
                     None => false,
                 });
             }
-            // The rest is the driver's and was taken out before.
-            Output::Connect
+            // Nobody listens to rooms yet; the rest is the driver's and was taken out before.
+            Output::Room { .. }
+            | Output::Connect
             | Output::Close
             | Output::Send(_)
             | Output::Persist(_)

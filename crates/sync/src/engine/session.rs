@@ -79,6 +79,7 @@ impl SyncEngine {
             }
         }
         self.queries_disconnected();
+        self.rooms_disconnected();
         self.outputs.push_back(Output::PendingChanged);
     }
 
@@ -119,9 +120,26 @@ impl SyncEngine {
                 }
             }
             ServerMessage::Error(error) => self.error(now, error),
-            // The rest is about rooms.
-            ignored => {
-                let op = ignored.op();
+            ServerMessage::JoinRoomOk(ok) => {
+                self.room_joined(&ok.room_id, ok.client_event_id.as_ref());
+            }
+            ServerMessage::JoinRoomError(refusal) => {
+                let text = refusal.error.get("message").unwrap_or(&refusal.error);
+                let error = ServerError {
+                    kind: refusal.error["type"].as_str().unwrap_or("internal").to_owned(),
+                    message: text.as_str().unwrap_or("the room was not entered").to_owned(),
+                    hint: refusal.error.get("hint").cloned().unwrap_or_default(),
+                };
+                let event = refusal.client_event_id.as_ref();
+                self.room_refused(Some(&refusal.room_id), event, &error);
+            }
+            ServerMessage::RefreshPresence(refresh) => self.presence_refreshed(refresh),
+            ServerMessage::PatchPresence(patch) => self.presence_patched(&patch),
+            ServerMessage::ServerBroadcast(broadcast) => self.topic_message(broadcast),
+            ServerMessage::LeaveRoomOk(_)
+            | ServerMessage::SetPresenceOk(_)
+            | ServerMessage::ClientBroadcastOk(_) => {}
+            ServerMessage::Unknown { op } => {
                 tracing::debug!(target: "tricedb::sync", op, "ignored an unknown message");
             }
         }
@@ -137,6 +155,7 @@ impl SyncEngine {
         self.learn_attrs(now, init.attrs.into_iter().map(Arc::new).collect());
         self.end_races();
         self.event(SyncEvent::Connected);
+        self.rooms_connected(now, &init.session_id);
         self.ask_all(now);
     }
 
@@ -201,6 +220,7 @@ impl SyncEngine {
                 self.query_refused(now, query.as_deref(), event, error);
             }
             Some("refresh") => self.ask_again(now),
+            Some("join-room") => self.room_refused(None, event, &error),
             _ => {
                 let status = message.body.status;
                 let known = event.is_some_and(|e| self.transaction_failed(now, e, status, &error));

@@ -3,6 +3,7 @@
 mod conflicts;
 mod connection;
 mod reading;
+mod rooms;
 mod server;
 mod simulation;
 mod storing;
@@ -44,6 +45,7 @@ struct Client {
     settled: Vec<(u64, Result<TxId, Option<ServerError>>)>,
     stored: Vec<u64>,
     events: Vec<SyncEvent>,
+    rooms: Vec<(Arc<str>, RoomReport)>,
     statuses: Vec<ConnectionStatus>,
     connects: usize,
     closes: usize,
@@ -68,6 +70,7 @@ impl Client {
             settled: Vec::new(),
             stored: Vec::new(),
             events: Vec::new(),
+            rooms: Vec::new(),
             statuses: Vec::new(),
             connects: 0,
             closes: 0,
@@ -97,6 +100,7 @@ impl Client {
                 }
                 Output::Settled { seq, outcome } => self.settled.push((seq, outcome)),
                 Output::PendingChanged => {}
+                Output::Room { id, report } => self.rooms.push((id, report)),
                 Output::Event(event) => self.events.push(event),
             }
         }
