@@ -14,6 +14,7 @@ mod condition;
 mod error;
 mod evaluate;
 mod form;
+pub mod live;
 mod options;
 mod parse;
 mod pattern;

@@ -26,7 +26,7 @@ pub(super) enum Cond {
 }
 
 /// One link to follow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Step {
     pub(super) slot: AttrSlot,
     pub(super) direction: Direction,
@@ -189,7 +189,7 @@ impl<'a, V: Visibility> Reader<'a, V> {
         }
     }
 
-    fn is_linked(&self, from: Handle, step: Step, to: Handle) -> bool {
+    pub(super) fn is_linked(&self, from: Handle, step: Step, to: Handle) -> bool {
         self.count(1);
         match step.direction {
             Direction::Forward => self.index.row_at(from).is_some_and(|row| {

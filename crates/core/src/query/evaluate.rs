@@ -47,20 +47,71 @@ pub fn evaluate_as<V: Visibility>(
 impl QueryResult {
     /// Runs a plan. The index must have the attributes that the plan was made with.
     pub fn run<V: Visibility>(plan: &Arc<Plan>, index: &TripleIndex, visibility: &V) -> Self {
-        let mut evaluation = Evaluation {
-            reader: Reader::new(index, visibility),
-            plan,
-            facts: Vec::new(),
-            hidden: HashSet::default(),
-        };
+        let mut evaluation = Evaluation::new(plan, index, visibility);
         let forms: Vec<FormResult> = plan.forms.iter().map(|form| evaluation.top(form)).collect();
-        if plan.options.evidence {
-            evaluation.complete(&forms);
+        evaluation.finish(forms)
+    }
+
+    /// Makes a result of rows that are known.
+    pub(super) fn of<V: Visibility>(
+        plan: &Arc<Plan>,
+        index: &TripleIndex,
+        visibility: &V,
+        forms: Vec<FormResult>,
+    ) -> Self {
+        let mut evaluation = Evaluation::new(plan, index, visibility);
+        for (form, result) in plan.forms.iter().zip(&forms) {
+            if let Some(body) = &form.body {
+                evaluation.account(body, &result.level);
+            }
         }
-        let Evaluation { reader, mut facts, hidden, .. } = evaluation;
+        evaluation.finish(forms)
+    }
+}
+
+impl<'a, V: Visibility> Evaluation<'a, V> {
+    fn new(plan: &'a Arc<Plan>, index: &'a TripleIndex, visibility: &'a V) -> Self {
+        let reader = Reader::new(index, visibility);
+        Self { reader, plan, facts: Vec::new(), hidden: HashSet::default() }
+    }
+
+    fn finish(mut self, forms: Vec<FormResult>) -> QueryResult {
+        let plan = self.plan;
+        if plan.options.evidence {
+            self.complete(&forms);
+        }
+        let Self { reader, mut facts, hidden, .. } = self;
         facts.sort_unstable();
         facts.dedup();
-        Self { plan: plan.clone(), forms, facts, hidden, probes: reader.probes.get() }
+        QueryResult { plan: plan.clone(), forms, facts, hidden, probes: reader.probes.get() }
+    }
+}
+
+impl<V: Visibility> Reader<'_, V> {
+    /// The place of a row in the order of its form, as it travels.
+    pub(super) fn cursor(&self, body: &Body, row: Handle) -> Option<Cursor> {
+        let index = self.index;
+        let row = index.row_at(row)?;
+        let created_at = row.created_at(body.space)?;
+        let entity = row.id();
+        let slot = match body.order.by {
+            OrderKey::Created => {
+                return Some(Triple {
+                    entity,
+                    attr: body.id_attr,
+                    value: Value::Ref(entity),
+                    created_at,
+                });
+            }
+            OrderKey::Attr(slot, _) => slot,
+        };
+        let sees = V::ALL || self.visibility.sees_value(index, row, slot);
+        Some(Triple {
+            entity,
+            attr: index.attr_id(slot),
+            value: row.value(slot).filter(|_| sees).cloned().unwrap_or(Value::Null),
+            created_at: row.created_at(slot).unwrap_or(created_at),
+        })
     }
 }
 
@@ -69,7 +120,7 @@ pub(super) type Hidden = HashSet<(Handle, AttrSlot), FxBuildHasher>;
 
 struct Evaluation<'a, V> {
     reader: Reader<'a, V>,
-    plan: &'a Plan,
+    plan: &'a Arc<Plan>,
     facts: Vec<Fact>,
     hidden: Hidden,
 }
@@ -77,11 +128,7 @@ struct Evaluation<'a, V> {
 impl<V: Visibility> Evaluation<'_, V> {
     fn top(&mut self, form: &FormPlan) -> FormResult {
         let Some(body) = &form.body else {
-            return FormResult {
-                level: Level::default(),
-                page: form.paged.then(PageInfo::default),
-                count: form.aggregate.map(|Aggregate::Count| 0),
-            };
+            return FormResult::absent(form);
         };
         if form.aggregate == Some(Aggregate::Count) {
             let count = self.reader.matches(body).len();
@@ -104,36 +151,11 @@ impl<V: Visibility> Evaluation<'_, V> {
 
     fn page_info(&self, body: &Body, rows: &Rows) -> PageInfo {
         PageInfo {
-            start: rows.handles.first().and_then(|row| self.cursor(body, *row)),
-            end: rows.handles.last().and_then(|row| self.cursor(body, *row)),
+            start: rows.handles.first().and_then(|row| self.reader.cursor(body, *row)),
+            end: rows.handles.last().and_then(|row| self.reader.cursor(body, *row)),
             has_next: rows.has_next,
             has_previous: rows.has_previous,
         }
-    }
-
-    fn cursor(&self, body: &Body, row: Handle) -> Option<Cursor> {
-        let index = self.reader.index;
-        let row = index.row_at(row)?;
-        let created_at = row.created_at(body.space)?;
-        let entity = row.id();
-        let slot = match body.order.by {
-            OrderKey::Created => {
-                return Some(Triple {
-                    entity,
-                    attr: body.id_attr,
-                    value: Value::Ref(entity),
-                    created_at,
-                });
-            }
-            OrderKey::Attr(slot, _) => slot,
-        };
-        let sees = V::ALL || self.reader.visibility.sees_value(index, row, slot);
-        Some(Triple {
-            entity,
-            attr: index.attr_id(slot),
-            value: row.value(slot).filter(|_| sees).cloned().unwrap_or(Value::Null),
-            created_at: row.created_at(slot).unwrap_or(created_at),
-        })
     }
 
     /// Takes rows into the result, with what they need around them and below.
@@ -185,7 +207,7 @@ impl<V: Visibility> Evaluation<'_, V> {
     fn branch(&mut self, form: &FormPlan, parents: &[Handle]) -> Branch {
         let Some((body, step)) = form.body.as_ref().and_then(|body| Some((body, body.link?)))
         else {
-            return Branch { ends: vec![0; parents.len()], ..Branch::default() };
+            return Branch::childless(parents.len());
         };
         let mut gathered = Gathered::new(body.shared);
         let (mut created, mut valued) = (Vec::new(), Vec::new());
@@ -196,27 +218,50 @@ impl<V: Visibility> Evaluation<'_, V> {
                     let key = |child| reader.by_creation(body, child);
                     let known = &gathered.known;
                     let found = siblings(reader, body, step, *parent, known, &mut created, key);
-                    gathered.take(found);
+                    gathered.take(found.iter().map(|(_, _, child)| *child));
                 }
                 by @ OrderKey::Attr(..) => {
                     let key = |child| reader.by_value(by, child);
                     let known = &gathered.known;
                     let found = siblings(reader, body, step, *parent, known, &mut valued, key);
-                    gathered.take(found);
+                    gathered.take(found.iter().map(|(_, _, child)| *child));
                 }
             }
         }
-        let Gathered { rows, items, ends, .. } = gathered;
-        let items = body.shared.then_some(items);
+        let branch = gathered.into_branch(body.shared, |rows| self.level(body, rows));
         if self.plan.options.evidence {
-            for (at, parent) in parents.iter().enumerate() {
-                for child in Branch::slice(&ends, at) {
-                    let child = items.as_ref().map_or(child, |items| items[child] as usize);
-                    self.facts.push(link_fact(*parent, step, rows[child]));
-                }
-            }
+            self.explain_links(&branch, step, parents);
         }
-        Branch { ends, items, level: self.level(body, rows) }
+        branch
+    }
+
+    /// Collects why children hang from their parents.
+    fn explain_links(&mut self, branch: &Branch, step: Step, parents: &[Handle]) {
+        for (at, parent) in parents.iter().enumerate() {
+            let children =
+                branch.of(at).map(|child| link_fact(*parent, step, branch.level.rows[child]));
+            self.facts.extend(children);
+        }
+    }
+
+    /// Collects all that [`Self::level`] does, for a level that is known.
+    fn account(&mut self, body: &Body, level: &Level) {
+        if !V::ALL {
+            self.hide(body, &level.rows);
+        }
+        if self.plan.options.evidence {
+            self.explain(body, &level.rows);
+        }
+        for (form, branch) in body.children.iter().zip(&level.children) {
+            let Some((below, step)) = form.body.as_ref().and_then(|body| Some((body, body.link?)))
+            else {
+                continue;
+            };
+            if self.plan.options.evidence {
+                self.explain_links(branch, step, &level.rows);
+            }
+            self.account(below, &branch.level);
+        }
     }
 
     /// Adds what keeps entities out that are sent for one form and would pass for rows of another,
@@ -270,7 +315,7 @@ fn collect_bodies<'a>(
 
 /// The children of several parents, each child once if it may have several of them.
 #[derive(Default)]
-struct Gathered {
+pub(super) struct Gathered {
     rows: Vec<Handle>,
     items: Vec<u32>,
     ends: Vec<u32>,
@@ -279,20 +324,20 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn new(shared: bool) -> Self {
+    pub(super) fn new(shared: bool) -> Self {
         Self { known: shared.then(HashMap::default), ..Self::default() }
     }
 
     /// Takes the children of the next parent.
-    fn take<K>(&mut self, children: &[(K, EntityId, Handle)]) {
-        for (_, _, child) in children {
+    pub(super) fn take(&mut self, children: impl Iterator<Item = Handle>) {
+        for child in children {
             let next = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
             match &mut self.known {
-                None => self.rows.push(*child),
+                None => self.rows.push(child),
                 Some(known) => {
-                    let at = *known.entry(*child).or_insert(next);
+                    let at = *known.entry(child).or_insert(next);
                     if at == next {
-                        self.rows.push(*child);
+                        self.rows.push(child);
                     }
                     self.items.push(at);
                 }
@@ -300,6 +345,16 @@ impl Gathered {
         }
         let count = if self.known.is_some() { self.items.len() } else { self.rows.len() };
         self.ends.push(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+
+    /// The children as a branch; `level` makes the level of its rows.
+    pub(super) fn into_branch(
+        self,
+        shared: bool,
+        level: impl FnOnce(Vec<Handle>) -> Level,
+    ) -> Branch {
+        let items = shared.then_some(self.items);
+        Branch { ends: self.ends, items, level: level(self.rows) }
     }
 }
 

@@ -43,6 +43,13 @@ impl ReadSet {
                 .any(|attr| self.names(attr))
     }
 
+    /// Whether a commit changes the meaning of a name that the query uses, or what it returns: more than
+    /// the types seen in values.
+    pub fn replans(&self, commit: &Commit) -> bool {
+        let changed = commit.attrs().filter(|change| change.is_material());
+        changed.flat_map(|change| change.old.iter().chain(&change.new)).any(|attr| self.names(attr))
+    }
+
     /// The attributes that are read.
     pub fn attrs(&self) -> impl Iterator<Item = AttrId> + '_ {
         self.attrs.iter().copied()

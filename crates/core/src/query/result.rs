@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::condition::Fact;
 use super::evaluate::Hidden;
-use super::form::Cursor;
+use super::form::{Aggregate, Cursor};
 use super::plan::{Body, FormPlan, Plan};
 use crate::index::{Handle, TripleIndex};
 
@@ -51,21 +51,37 @@ pub(super) struct Branch {
     pub(super) level: Level,
 }
 
+impl FormResult {
+    /// The outcome of a form that names what does not exist.
+    pub(super) fn absent(form: &FormPlan) -> Self {
+        Self {
+            level: Level::default(),
+            page: form.paged.then(PageInfo::default),
+            count: form.aggregate.map(|Aggregate::Count| 0),
+        }
+    }
+}
+
 impl Branch {
+    /// No children below any of so many parents.
+    pub(super) fn childless(parents: usize) -> Self {
+        Self { ends: vec![0; parents], ..Self::default() }
+    }
+
     /// The places of a parent's children.
     pub(super) fn slice(ends: &[u32], parent: usize) -> Range<usize> {
         let start = parent.checked_sub(1).map_or(0, |before| ends[before]);
         start as usize..ends[parent] as usize
     }
 
-    fn of(&self, parent: usize) -> impl Iterator<Item = usize> + '_ {
+    pub(super) fn of(&self, parent: usize) -> impl Iterator<Item = usize> + '_ {
         Self::slice(&self.ends, parent)
             .map(|at| self.items.as_ref().map_or(at, |items| items[at] as usize))
     }
 }
 
 /// Where a page begins and ends, and whether more lies around it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct PageInfo {
     pub(super) start: Option<Cursor>,
     pub(super) end: Option<Cursor>,

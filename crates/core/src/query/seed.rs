@@ -72,7 +72,7 @@ impl<V: Visibility> Reader<'_, V> {
     }
 
     /// Adds the entities from which a link leads to one.
-    fn extend_back(&self, step: Step, entity: Handle, before: &mut Vec<Handle>) {
+    pub(super) fn extend_back(&self, step: Step, entity: Handle, before: &mut Vec<Handle>) {
         let found = before.len();
         match step.direction {
             Direction::Forward => before.extend(self.index.sources(step.slot, entity)),

@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use super::condition::Reader;
 use super::form::{Cursor, Edge, Page, Sense};
+use super::live::{Entry, Key};
 use super::options::Window;
 use super::plan::{Body, Order, OrderKey};
 use super::visibility::Visibility;
@@ -21,6 +22,28 @@ pub(super) struct Rows {
     pub(super) handles: Vec<Handle>,
     pub(super) has_next: bool,
     pub(super) has_previous: bool,
+}
+
+/// How matches were found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fetch {
+    /// Along the index of the order.
+    Walk,
+    /// Among the few that an index names.
+    Seed,
+    /// Among all.
+    Scan,
+}
+
+/// One end of a stretch of an order.
+pub(super) type Limit = Bound<(Key, EntityId)>;
+
+/// Some of the matches of a form, the first ones of an order.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) entries: Vec<Entry>,
+    pub(super) more: bool,
+    pub(super) by: Fetch,
 }
 
 /// Rows walked without finding enough before gathering is tried instead, as a part of all.
@@ -74,6 +97,126 @@ impl<V: Visibility> Reader<'_, V> {
             Some(found) => found.into_iter().filter(|found| self.admits(body, *found)).collect(),
             None => {
                 self.index.holders(body.space).filter(|found| self.admits(body, *found)).collect()
+            }
+        }
+    }
+
+    /// The first `count` matches between two places, given in the order of the page: that of the form,
+    /// or if `reversed` the other way round.
+    pub(super) fn fetch(
+        &self,
+        body: &Body,
+        reversed: bool,
+        from: Bound<(Key, EntityId)>,
+        to: Bound<(Key, EntityId)>,
+        count: usize,
+    ) -> Fetched {
+        let all = self.index.holder_count(body.space);
+        let quarter = usize::try_from(all / 4).unwrap_or(usize::MAX);
+        let walk = |budget| self.fetch_walking(body, reversed, (&from, &to), count, budget);
+        let among =
+            |found: &[Handle], by| self.fetch_among(body, reversed, (&from, &to), count, found, by);
+        let scan = || {
+            let members: Vec<Handle> = self.index.holders(body.space).collect();
+            among(&members, Fetch::Scan)
+        };
+        let Some(filter) = &body.filter else {
+            return walk(u64::MAX).unwrap_or_else(scan);
+        };
+        let is_limited = count < usize::MAX;
+        for cap in [32, if is_limited { count.saturating_mul(2) } else { 1024 }] {
+            if let Some(found) = self.candidates(filter, cap) {
+                return among(&found, Fetch::Seed);
+            }
+        }
+        let walked = is_limited.then(|| walk(BUDGET_MIN.max(all / BUDGET_PART))).flatten();
+        walked.unwrap_or_else(|| match self.candidates(filter, quarter) {
+            Some(found) => among(&found, Fetch::Seed),
+            None => scan(),
+        })
+    }
+
+    fn fetch_walking(
+        &self,
+        body: &Body,
+        reversed: bool,
+        (from, to): (&Limit, &Limit),
+        count: usize,
+        mut budget: u64,
+    ) -> Option<Fetched> {
+        let walker = Walker::new(self, body)?;
+        let place = |bound: &Bound<(Key, EntityId)>| {
+            bound.clone().map(|(key, entity)| match key {
+                Key::Created(created_at) => Place { created_at, key: SortKey::Null, entity },
+                Key::Value(key) => Place { created_at: 0, key, entity },
+            })
+        };
+        let sense = body.order.sense;
+        let toward = if reversed { sense.flipped() } else { sense };
+        let (low, high) = if reversed { (to, from) } else { (from, to) };
+        let mut walk = walker.walk(place(low), place(high), toward)?;
+        let mut entries = Vec::with_capacity(count.min(256));
+        while entries.len() < count {
+            match walker.next(&mut walk, &mut budget).ok()? {
+                Some(found) => entries.push(self.entry(body, found)),
+                None => return Some(Fetched { entries, more: false, by: Fetch::Walk }),
+            }
+        }
+        // Whether more follows shows when it is needed; that it may is enough to know.
+        Some(Fetched { entries, more: true, by: Fetch::Walk })
+    }
+
+    fn fetch_among(
+        &self,
+        body: &Body,
+        reversed: bool,
+        (from, to): (&Limit, &Limit),
+        count: usize,
+        candidates: &[Handle],
+        by: Fetch,
+    ) -> Fetched {
+        let sense = if reversed { body.order.sense.flipped() } else { body.order.sense };
+        let order = |a: (&Key, EntityId), b: (&Key, EntityId)| match sense {
+            Sense::Ascending => a.cmp(&b),
+            Sense::Descending => b.cmp(&a),
+        };
+        let within = |entry: &Entry| {
+            let against =
+                |(key, entity): &(Key, EntityId)| order((&entry.key, entry.entity), (key, *entity));
+            let starts = match from {
+                Bound::Included(place) => against(place).is_ge(),
+                Bound::Excluded(place) => against(place).is_gt(),
+                Bound::Unbounded => true,
+            };
+            starts
+                && match to {
+                    Bound::Included(place) => against(place).is_le(),
+                    Bound::Excluded(place) => against(place).is_lt(),
+                    Bound::Unbounded => true,
+                }
+        };
+        let admitted = candidates.iter().filter(|found| self.admits(body, **found));
+        let mut entries: Vec<Entry> =
+            admitted.map(|found| self.entry(body, *found)).filter(within).collect();
+        let more = entries.len() > count;
+        if more {
+            let by_place = |a: &Entry, b: &Entry| order((&a.key, a.entity), (&b.key, b.entity));
+            entries.select_nth_unstable_by(count, by_place);
+            entries.truncate(count);
+        }
+        Fetched { entries, more, by }
+    }
+
+    /// A match with its place in the order.
+    pub(super) fn entry(&self, body: &Body, handle: Handle) -> Entry {
+        match body.order.by {
+            OrderKey::Created => {
+                let (created_at, entity, handle) = self.by_creation(body, handle);
+                Entry { key: Key::Created(created_at), entity, handle }
+            }
+            by @ OrderKey::Attr(..) => {
+                let (key, entity, handle) = self.by_value(by, handle);
+                Entry { key: Key::Value(key), entity, handle }
             }
         }
     }

@@ -48,6 +48,18 @@ impl AttrChange {
     pub fn id(&self) -> Option<AttrId> {
         self.new.as_ref().or(self.old.as_ref()).map(|a| a.id)
     }
+
+    /// Whether more changed than the types seen in the attribute's values.
+    pub fn is_material(&self) -> bool {
+        match (&self.old, &self.new) {
+            (Some(old), Some(new)) => {
+                let mut old = Attr::clone(old);
+                old.inferred_types.clone_from(&new.inferred_types);
+                old != **new
+            }
+            _ => true,
+        }
+    }
 }
 
 /// One step of a commit. Order matters: an attribute comes before its first fact.
@@ -133,13 +145,6 @@ impl Commit {
 
     /// Whether any attribute was made, changed or deleted in more than the types seen in its values.
     pub fn changes_attrs(&self) -> bool {
-        self.attrs().any(|change| match (&change.old, &change.new) {
-            (Some(old), Some(new)) => {
-                let mut old = Attr::clone(old);
-                old.inferred_types.clone_from(&new.inferred_types);
-                old != **new
-            }
-            _ => true,
-        })
+        self.attrs().any(AttrChange::is_material)
     }
 }

@@ -1,0 +1,24 @@
+//! Live queries: results kept up to date by what commits change.
+//!
+//! A [`LiveQuery`] holds its rows in order. A commit is read as a [`Delta`]; changed facts are walked back
+//! through links to the rows that they can touch, these rows are judged again, and they are taken out of
+//! and put into ordered lists by binary search. No other row is looked at. A page with a limit holds
+//! spare rows behind it; when they run out, it is refilled through an index, or if none serves by a scan,
+//! which is counted. A [`LiveSet`] finds the live queries that a commit can touch among many.
+//!
+//! Evaluation from scratch gives the same result always; what cannot be kept up to date falls back to it,
+//! and is counted too (see [`Counters`]).
+
+mod branch;
+mod change;
+mod delta;
+mod live_query;
+mod ordered;
+mod reach;
+mod roots;
+
+pub use change::{Change, LevelId, RowChange, RowChangeKind};
+pub use delta::Delta;
+pub use live_query::{Counters, LiveQuery};
+
+pub(in crate::query) use ordered::{Entry, Key};

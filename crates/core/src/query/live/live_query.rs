@@ -1,0 +1,382 @@
+//! One live query.
+
+use std::sync::Arc;
+
+use crate::id::EntityId;
+use crate::index::{Handle, SortKey, TripleIndex};
+use crate::query::condition::Reader;
+use crate::query::error::QueryError;
+use crate::query::evaluate::Gathered;
+use crate::query::form::{Form, Query};
+use crate::query::options::EvalOptions;
+use crate::query::plan::{Body, FormPlan, OrderKey, Plan};
+use crate::query::result::{Branch, FormResult, Level, QueryResult};
+use crate::query::visibility::{AllVisible, Visibility};
+use crate::query::window::{Fetch, Fetched};
+use crate::tx::Commit;
+use crate::value::Value;
+
+use super::branch::{LiveBranch, apply_below, branches};
+use super::change::{Change, LevelId};
+use super::delta::Delta;
+use super::ordered::{Entry, Key};
+use super::reach::Reached;
+use super::roots::Roots;
+
+/// A query with its result, which follows commits.
+///
+/// Rights are part of it: what a reader may see decides the result.
+#[derive(Clone, Debug)]
+pub struct LiveQuery<V = AllVisible> {
+    query: Query,
+    options: EvalOptions,
+    visibility: V,
+    plan: Arc<Plan>,
+    state: State,
+    counters: Counters,
+}
+
+/// Work done by a live query since it was made, the same for the same input.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    /// Rows, links and index entries looked at, those of the first evaluation included.
+    pub probes: u64,
+    /// Commits that were looked at row by row.
+    pub applied: u64,
+    /// Times that a page had to look for further rows.
+    pub refills: u64,
+    /// Those of them that no index served.
+    pub scans: u64,
+    /// Times that the whole query was evaluated because it cannot be kept up to date by rows.
+    pub fallbacks: u64,
+    /// Times that the query was planned and evaluated anew because attributes changed.
+    pub replans: u64,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// Rows in order.
+    Rows(Vec<LiveForm>),
+    /// A result that is evaluated anew.
+    Whole(Box<QueryResult>),
+    /// The query does not fit the attributes any more.
+    Refused(QueryError),
+}
+
+/// A top-level form whose names exist.
+#[derive(Clone, Debug)]
+struct LiveForm {
+    /// `None` if a name does not exist.
+    roots: Option<Roots>,
+    below: Vec<Option<LiveBranch>>,
+}
+
+/// What an evaluation works with.
+pub(super) struct Context<'a, V> {
+    pub(super) reader: Reader<'a, V>,
+    pub(super) delta: &'a Delta<'a>,
+    counters: &'a mut Counters,
+}
+
+impl<V: Visibility> Context<'_, V> {
+    pub(super) fn count_fetch(&mut self, by: Fetch) {
+        self.counters.refills += 1;
+        self.counters.scans += u64::from(by == Fetch::Scan);
+    }
+
+    /// The match found, if any; counts the search.
+    pub(super) fn witness(&mut self, found: &Fetched) -> Option<EntityId> {
+        self.count_fetch(found.by);
+        found.entries.first().map(|entry| entry.entity)
+    }
+
+    /// The place that an entity had before the commit if it was a member of the form's namespace.
+    pub(super) fn old_key(&self, body: &Body, reached: Reached) -> Option<Key> {
+        let row = || self.reader.index.row_at(reached.handle?);
+        let created = match self.delta.before(reached.entity, body.space) {
+            Some(before) => before?.1,
+            None => row()?.created_at(body.space)?,
+        };
+        let OrderKey::Attr(slot, checked) = body.order.by else {
+            return Some(Key::Created(created));
+        };
+        let value = match self.delta.before(reached.entity, slot) {
+            Some(before) => before.map(|before| &before.0),
+            None => row().and_then(|row| row.value(slot)),
+        };
+        Some(Key::Value(SortKey::of(value.unwrap_or(&Value::Null), checked)))
+    }
+
+    /// The place of an entity now if it is a member of the form's namespace.
+    pub(super) fn entry_of(&self, body: &Body, entity: EntityId) -> Option<Entry> {
+        let handle = self.reader.index.handle(entity)?;
+        self.reader.member(handle, body.space)?;
+        Some(self.reader.entry(body, handle))
+    }
+
+    /// The entities of which something that the form returns changed. Sorted.
+    pub(super) fn changed_columns(&self, body: &Body) -> Vec<EntityId> {
+        let changed = |changes: &&[super::delta::Touched<'_>]| {
+            let mut facts = changes.chunk_by(|a, b| a.slot == b.slot);
+            facts.any(|fact| body.columns.contains(fact[0].slot) && Delta::differs(fact))
+        };
+        self.delta.entities().filter(changed).map(|changes| changes[0].entity).collect()
+    }
+}
+
+impl LiveQuery {
+    /// A live query of somebody who may see everything.
+    ///
+    /// # Errors
+    /// As [`crate::query::evaluate`].
+    pub fn new(
+        index: &TripleIndex,
+        query: &Query,
+        options: &EvalOptions,
+    ) -> Result<Self, QueryError> {
+        Self::new_as(index, query, options, AllVisible)
+    }
+}
+
+impl<V: Visibility> LiveQuery<V> {
+    /// A live query with somebody's eyes.
+    ///
+    /// # Errors
+    /// As [`crate::query::evaluate`].
+    pub fn new_as(
+        index: &TripleIndex,
+        query: &Query,
+        options: &EvalOptions,
+        visibility: V,
+    ) -> Result<Self, QueryError> {
+        let plan = Arc::new(Plan::new(index, query, options)?);
+        let mut live = Self {
+            query: query.clone(),
+            options: options.clone(),
+            visibility,
+            plan,
+            state: State::Rows(Vec::new()),
+            counters: Counters::default(),
+        };
+        live.evaluate(index);
+        // The first evaluation looks for its rows by right.
+        live.counters = Counters { probes: live.counters.probes, ..Counters::default() };
+        Ok(live)
+    }
+
+    /// The query.
+    pub const fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// The work done so far.
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// How the query is found and kept.
+    pub const fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Whether commits are followed row by row.
+    pub const fn is_incremental(&self) -> bool {
+        matches!(self.state, State::Rows(_))
+    }
+
+    /// Whether rows can be followed: what is hidden by rules, and pages that a server found, cannot yet.
+    fn can_follow(&self) -> bool {
+        let leading =
+            |form: &FormPlan| form.body.as_ref().is_none_or(|body| body.page.is_leading());
+        V::ALL && (self.options.windows.is_none() || self.plan.forms.iter().all(leading))
+    }
+
+    fn evaluate(&mut self, index: &TripleIndex) {
+        if !self.can_follow() {
+            let result = QueryResult::run(&self.plan, index, &self.visibility);
+            self.counters.probes += result.touched();
+            self.state = State::Whole(Box::new(result));
+            return;
+        }
+        let (plan, commit) = (self.plan.clone(), Commit::default());
+        let delta = Delta::new(index, &commit);
+        let mut cx = Context {
+            reader: Reader::new(index, &self.visibility),
+            delta: &delta,
+            counters: &mut self.counters,
+        };
+        let mut next = 0;
+        let mut forms = Vec::with_capacity(plan.forms.len());
+        for (plan, form) in plan.forms.iter().zip(self.query.forms()) {
+            let paged = plan.paged && self.options.windows.is_none() && plan.aggregate.is_none();
+            forms.push(LiveForm::new(&mut cx, plan, form, paged, &mut next));
+        }
+        cx.counters.probes += cx.reader.probes.get();
+        self.state = State::Rows(forms);
+    }
+
+    /// Follows a commit; the index is the one after it.
+    ///
+    /// # Errors
+    /// The query does not fit the attributes as the commit left them. It stays refused until they change
+    /// again.
+    pub fn apply(&mut self, index: &TripleIndex, commit: &Commit) -> Result<Change, QueryError> {
+        self.apply_delta(index, commit, &Delta::new(index, commit))
+    }
+
+    /// As [`Self::apply`], with the commit's [`Delta`] made before.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn apply_delta(
+        &mut self,
+        index: &TripleIndex,
+        commit: &Commit,
+        delta: &Delta<'_>,
+    ) -> Result<Change, QueryError> {
+        if commit.changes_attrs() && self.query.reads(index.catalog()).replans(commit) {
+            return self.replan(index);
+        }
+        match &mut self.state {
+            State::Refused(error) => Err(error.clone()),
+            State::Whole(_) => {
+                self.counters.fallbacks += 1;
+                self.evaluate(index);
+                Ok(Change { renewed: true, ..Change::default() })
+            }
+            State::Rows(forms) => {
+                self.counters.applied += 1;
+                let mut change = Change::default();
+                let mut cx = Context {
+                    reader: Reader::new(index, &self.visibility),
+                    delta,
+                    counters: &mut self.counters,
+                };
+                for (form, plan) in forms.iter_mut().zip(&self.plan.forms) {
+                    form.apply(&mut cx, plan, &mut change);
+                }
+                cx.counters.probes += cx.reader.probes.get();
+                Ok(change)
+            }
+        }
+    }
+
+    fn replan(&mut self, index: &TripleIndex) -> Result<Change, QueryError> {
+        self.counters.replans += 1;
+        match Plan::new(index, &self.query, &self.options) {
+            Ok(plan) => self.plan = Arc::new(plan),
+            Err(error) => {
+                self.state = State::Refused(error.clone());
+                return Err(error);
+            }
+        }
+        self.evaluate(index);
+        Ok(Change { renewed: true, ..Change::default() })
+    }
+
+    /// The result as evaluation gives it; the index is the one after the latest commit. The work follows
+    /// the size of the result.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn result(&self, index: &TripleIndex) -> Result<QueryResult, QueryError> {
+        let forms = match &self.state {
+            State::Refused(error) => return Err(error.clone()),
+            State::Whole(result) => return Ok(QueryResult::clone(result)),
+            State::Rows(forms) => forms,
+        };
+        let forms = forms.iter().zip(&self.plan.forms).map(|(form, plan)| form.result(index, plan));
+        Ok(QueryResult::of(&self.plan, index, &self.visibility, forms.collect()))
+    }
+
+    /// The rows of a list as they stand, in order: of a top-level form, or below an entity of the form
+    /// around. `None` if there is no such list.
+    pub fn list(&self, level: LevelId, parent: Option<EntityId>) -> Option<Vec<EntityId>> {
+        let State::Rows(forms) = &self.state else { return None };
+        let entities = |rows: Vec<&Entry>| rows.into_iter().map(|row| row.entity).collect();
+        if let Some(parent) = parent {
+            let branch = forms.iter().find_map(|form| LiveBranch::find(&form.below, level))?;
+            return branch.lists.get(&parent).map(|list| entities(branch.pane.rows(list)));
+        }
+        let mut roots = forms.iter().filter_map(|form| form.roots.as_ref());
+        roots.find(|roots| roots.level == level).map(|roots| entities(roots.shown()))
+    }
+}
+
+impl LiveForm {
+    fn new<V: Visibility>(
+        cx: &mut Context<'_, V>,
+        plan: &FormPlan,
+        form: &Form,
+        paged: bool,
+        next: &mut u32,
+    ) -> Self {
+        let level = LevelId(*next);
+        *next += 1;
+        let mut below = branches(plan, form, next);
+        let Some(body) = &plan.body else { return Self { roots: None, below } };
+        let roots = Roots::new(cx, level, plan, body, paged);
+        let rows: Vec<EntityId> = roots.shown().into_iter().map(|row| row.entity).collect();
+        apply_below(&mut below, cx, body, &rows, &[], &mut Change::default());
+        Self { roots: Some(roots), below }
+    }
+
+    fn apply<V: Visibility>(
+        &mut self,
+        cx: &mut Context<'_, V>,
+        plan: &FormPlan,
+        change: &mut Change,
+    ) {
+        let (Some(roots), Some(body)) = (&mut self.roots, &plan.body) else { return };
+        let (entered, left) = roots.apply(cx, body, change);
+        apply_below(&mut self.below, cx, body, &entered, &left, change);
+    }
+
+    fn result(&self, index: &TripleIndex, plan: &FormPlan) -> FormResult {
+        let counts = plan.aggregate.is_some();
+        let (Some(roots), Some(body)) = (&self.roots, &plan.body) else {
+            return FormResult::absent(plan);
+        };
+        if counts {
+            return FormResult { level: Level::default(), page: None, count: Some(roots.count()) };
+        }
+        let rows = roots.shown().into_iter().map(|row| row.handle).collect();
+        let level = level(index, body, &self.below, rows);
+        FormResult { level, page: roots.page.clone(), count: None }
+    }
+}
+
+fn level(
+    index: &TripleIndex,
+    body: &Body,
+    below: &[Option<LiveBranch>],
+    rows: Vec<Handle>,
+) -> Level {
+    let children =
+        below.iter().zip(&body.children).map(|(branch, plan)| match (branch, &plan.body) {
+            (Some(branch), Some(body)) => branch.result(index, body, &rows),
+            _ => Branch::childless(rows.len()),
+        });
+    let children = children.collect();
+    Level { rows, children }
+}
+
+impl LiveBranch {
+    fn find(branches: &[Option<Self>], level: LevelId) -> Option<&Self> {
+        let mut branches = branches.iter().flatten();
+        branches.find_map(|branch| match branch.level == level {
+            true => Some(branch),
+            false => Self::find(&branch.below, level),
+        })
+    }
+
+    fn result(&self, index: &TripleIndex, body: &Body, parents: &[Handle]) -> Branch {
+        let mut gathered = Gathered::new(body.shared);
+        for parent in parents {
+            let list = self.lists.get(&index.entity(*parent));
+            let rows = list.map(|list| self.pane.rows(list)).unwrap_or_default();
+            gathered.take(rows.into_iter().map(|row| row.handle));
+        }
+        gathered.into_branch(body.shared, |rows| level(index, body, &self.below, rows))
+    }
+}

@@ -1,0 +1,296 @@
+//! Runs a case: after every commit a live query equals an evaluation from scratch.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use tricedb_core::attr::Attr;
+use tricedb_core::id::EntityId;
+use tricedb_core::index::TripleIndex;
+use tricedb_core::query::live::{Change, LevelId, LiveQuery, RowChangeKind};
+use tricedb_core::query::{self, EvalOptions, Inference, Query, QueryError, QueryResult};
+use tricedb_core::tx::{Actor, Commit, ExecuteContext, execute, parse_steps};
+use uuid::Uuid;
+
+use super::cases::Case;
+
+/// What was checked, and how often it went another way than row by row.
+#[derive(Default, Debug, Clone, Copy)]
+pub(crate) struct Tally {
+    pub(crate) commits: u64,
+    pub(crate) compared: u64,
+    /// Comparisons in which the result had rows.
+    pub(crate) filled: u64,
+    pub(crate) refused: u64,
+    pub(crate) replans: u64,
+    pub(crate) refills: u64,
+    pub(crate) scans: u64,
+    pub(crate) fallbacks: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.commits += other.commits;
+        self.compared += other.compared;
+        self.filled += other.filled;
+        self.refused += other.refused;
+        self.replans += other.replans;
+        self.refills += other.refills;
+        self.scans += other.scans;
+        self.fallbacks += other.fallbacks;
+    }
+}
+
+/// Runs a case; what went wrong, if anything did. Panics count as wrong.
+pub(crate) fn check(case: &Case) -> Result<Tally, String> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(case)));
+    outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    })
+}
+
+fn options(name: &str) -> EvalOptions {
+    match name {
+        "native" => EvalOptions::native(),
+        "socket" => EvalOptions { check: false, ..EvalOptions::socket() },
+        "admin" => EvalOptions { check: false, ..EvalOptions::admin_http() },
+        _ => EvalOptions::client(),
+    }
+}
+
+/// A database with a clock and ids of its own.
+struct World {
+    index: TripleIndex,
+    now: i64,
+    ids: u128,
+}
+
+impl World {
+    /// Runs a transaction; `None` if it is refused.
+    fn execute(&mut self, steps: &Json) -> Option<Commit> {
+        // Several commits share a time, so that ids decide.
+        self.now += 1;
+        let steps = parse_steps(steps).ok()?;
+        let mut ids = || {
+            self.ids += 1;
+            Uuid::from_u128(99 << 64 | self.ids)
+        };
+        let mut context = ExecuteContext { now: self.now / 3, ids: &mut ids, actor: Actor::Admin };
+        execute(&mut self.index, &steps, &mut context).ok()
+    }
+}
+
+/// What a result shows, to be compared.
+#[derive(PartialEq, Debug)]
+struct Shown {
+    objects: Json,
+    pages: Option<Json>,
+    counts: Option<Json>,
+    triples: Vec<String>,
+}
+
+impl Shown {
+    fn of(index: &TripleIndex, result: &QueryResult, evidence: bool) -> Self {
+        let mut triples: Vec<String> = match evidence {
+            true => result.triples(index).iter().map(|triple| json!(triple).to_string()).collect(),
+            false => Vec::new(),
+        };
+        triples.sort_unstable();
+        Self {
+            objects: result.to_object(index, Inference::Arrays),
+            pages: result.page_info_json(),
+            counts: result.aggregate_json(),
+            triples,
+        }
+    }
+
+    fn has_rows(&self) -> bool {
+        let mut forms = self.objects.as_object().into_iter().flat_map(|forms| forms.values());
+        forms.any(|rows| rows.as_array().is_some_and(|rows| !rows.is_empty()))
+    }
+}
+
+type Lists = BTreeMap<(LevelId, Option<EntityId>), Vec<EntityId>>;
+
+/// A query that lives, and what somebody who only reads its changes knows.
+struct Follower {
+    query: Query,
+    live: LiveQuery,
+    shown: Option<Shown>,
+    mirror: Lists,
+}
+
+/// The shape of a query: the levels below each level.
+fn levels(form: &Json, next: &mut u32, shape: &mut BTreeMap<LevelId, Vec<LevelId>>) -> LevelId {
+    let level = LevelId(*next);
+    *next += 1;
+    let children = form.as_object().into_iter().flatten().filter(|(key, _)| *key != "$");
+    let below = children.map(|(_, child)| levels(child, next, shape)).collect();
+    shape.insert(level, below);
+    level
+}
+
+impl Follower {
+    fn shape(&self) -> (Vec<LevelId>, BTreeMap<LevelId, Vec<LevelId>>) {
+        let (mut next, mut shape) = (0, BTreeMap::new());
+        let forms = self.query.json().as_object().into_iter().flatten();
+        let tops = forms.map(|(_, form)| levels(form, &mut next, &mut shape)).collect();
+        (tops, shape)
+    }
+
+    /// The lists of the live query that its rows lead to.
+    fn lists(&self) -> Lists {
+        let (mut open, shape) = self.shape();
+        let mut open: Vec<_> = open.drain(..).map(|level| (level, None)).collect();
+        let mut lists = Lists::new();
+        while let Some((level, parent)) = open.pop() {
+            let Some(rows) = self.live.list(level, parent) else { continue };
+            for below in &shape[&level] {
+                open.extend(rows.iter().map(|row| (*below, Some(*row))));
+            }
+            lists.insert((level, parent), rows);
+        }
+        lists
+    }
+
+    /// Follows a change by what it says.
+    fn follow(&mut self, change: &Change) {
+        let mut rows = change.rows.as_slice();
+        let mut told = std::mem::take(&mut self.mirror);
+        while let [first, ..] = rows {
+            let place = (first.level, first.parent);
+            let count = rows.iter().take_while(|row| (row.level, row.parent) == place).count();
+            let (group, rest) = rows.split_at(count);
+            rows = rest;
+            let list = told.entry(place).or_default();
+            for row in group.iter().filter(|row| row.kind != RowChangeKind::Changed) {
+                list.retain(|known| *known != row.entity);
+            }
+            for row in group {
+                if let RowChangeKind::Entered(at) | RowChangeKind::Moved(at) = row.kind {
+                    list.insert(at, row.entity);
+                }
+            }
+        }
+        // What nothing leads to any more is forgotten.
+        let (tops, shape) = self.shape();
+        let mut open: Vec<_> = tops.into_iter().map(|level| (level, None)).collect();
+        while let Some((level, parent)) = open.pop() {
+            let rows = told.remove(&(level, parent)).unwrap_or_default();
+            for below in &shape[&level] {
+                open.extend(rows.iter().map(|row| (*below, Some(*row))));
+            }
+            if !rows.is_empty() {
+                self.mirror.insert((level, parent), rows);
+            }
+        }
+    }
+}
+
+fn run(case: &Case) -> Result<Tally, String> {
+    let mut world = World { index: TripleIndex::new(), now: 0, ids: 0 };
+    for attr in &case.attrs {
+        let attr: Attr = serde_json::from_value(attr.clone()).map_err(|e| e.to_string())?;
+        world.index.put_attr(Arc::new(attr));
+    }
+    for steps in &case.before {
+        world.execute(steps);
+    }
+    let options = options(&case.options);
+    let mut tally = Tally::default();
+    let mut followers = Vec::new();
+    for query in &case.queries {
+        let Ok(query) = query::parse(query) else { continue };
+        let scratch = query::evaluate(&world.index, &query, &options);
+        let live = LiveQuery::new(&world.index, &query, &options);
+        let live = match (live, scratch) {
+            (Ok(live), Ok(_)) => live,
+            (Err(a), Err(b)) if a.to_string() == b.to_string() => {
+                tally.refused += 1;
+                continue;
+            }
+            (live, scratch) => {
+                return Err(format!("begins with {:?}, not {:?}", live.err(), scratch.err()));
+            }
+        };
+        let mut follower = Follower { query, live, shown: None, mirror: Lists::new() };
+        follower.mirror = follower.lists();
+        follower.mirror.retain(|_, rows| !rows.is_empty());
+        compare(&world.index, &mut follower, &options, None, &mut tally)
+            .map_err(|error| format!("at first: {error}"))?;
+        followers.push(follower);
+    }
+    for (at, steps) in case.commits.iter().enumerate() {
+        let Some(commit) = world.execute(steps) else { continue };
+        tally.commits += 1;
+        for follower in &mut followers {
+            let change = follower.live.apply(&world.index, &commit);
+            compare(&world.index, follower, &options, Some(change), &mut tally)
+                .map_err(|error| format!("commit {at}, {}: {error}", follower.query))?;
+        }
+    }
+    for follower in &followers {
+        let counters = follower.live.counters();
+        tally.replans += counters.replans;
+        tally.refills += counters.refills;
+        tally.scans += counters.scans;
+        tally.fallbacks += counters.fallbacks;
+    }
+    Ok(tally)
+}
+
+fn compare(
+    index: &TripleIndex,
+    follower: &mut Follower,
+    options: &EvalOptions,
+    change: Option<Result<Change, QueryError>>,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    tally.compared += 1;
+    let scratch = query::evaluate(index, &follower.query, options);
+    let (expected, live) = match (scratch, follower.live.result(index)) {
+        (Ok(scratch), Ok(live)) => (scratch, live),
+        (Err(a), Err(b)) if a.to_string() == b.to_string() => {
+            follower.shown = None;
+            return Ok(());
+        }
+        (scratch, live) => {
+            return Err(format!("should end as {:?}, ends as {:?}", scratch.err(), live.err()));
+        }
+    };
+    let expected = Shown::of(index, &expected, options.evidence);
+    let got = Shown::of(index, &live, options.evidence);
+    tally.filled += u64::from(expected.has_rows());
+    if got != expected {
+        return Err(format!("differs\n  expected {expected:?}\n  got      {got:?}"));
+    }
+    let change = match change {
+        None => Change::default(),
+        Some(Err(error)) => return Err(format!("refused: {error}")),
+        Some(Ok(change)) => change,
+    };
+    if change.renewed {
+        follower.mirror = follower.lists();
+        follower.mirror.retain(|_, rows| !rows.is_empty());
+    } else {
+        follower.follow(&change);
+        let mut lists = follower.lists();
+        lists.retain(|_, rows| !rows.is_empty());
+        if follower.mirror != lists {
+            let mirror = &follower.mirror;
+            return Err(format!("{change:?}\n  leads to {mirror:?}\n  not to   {lists:?}"));
+        }
+    }
+    if let (Some(shown), true) = (&follower.shown, change.is_empty()) {
+        let same = (&shown.objects, &shown.pages, &shown.counts)
+            == (&got.objects, &got.pages, &got.counts);
+        if !same || (!change.evidence && shown.triples != got.triples) {
+            return Err(format!("changed unsaid\n  from {shown:?}\n  to   {got:?}"));
+        }
+    }
+    follower.shown = Some(got);
+    Ok(())
+}
