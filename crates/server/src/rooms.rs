@@ -1,7 +1,7 @@
 //! Rooms: sessions that see each other's presence and tell each other things in passing.
 //!
-//! [`Rooms`] is the whole of it for one app, as a state machine: no clock, no sockets, nothing durable.
-//! Messages only change it; [`Rooms::flush`] tells the members what changed since they were last told,
+//! `Rooms` is the whole of it for one app, as a state machine: no clock, no sockets, nothing durable.
+//! Messages only change it; `Rooms::flush` tells the members what changed since they were last told,
 //! so that many updates in between cost one message. A room is flushed at once after a quiet time, and then
 //! the less often the more a flush of it costs: see [`RoomLimits`].
 //!
