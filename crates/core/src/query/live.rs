@@ -4,7 +4,7 @@
 //! through links to the rows that they can touch, these rows are judged again, and they are taken out of
 //! and put into ordered lists by binary search. No other row is looked at. A page with a limit holds
 //! spare rows behind it; when they run out, it is refilled through an index, or if none serves by a scan,
-//! which is counted. A [`LiveSet`] finds the live queries that a commit can touch among many.
+//! which is counted.
 //!
 //! Evaluation from scratch gives the same result always; what cannot be kept up to date falls back to it,
 //! and is counted too (see [`Counters`]).
