@@ -4,6 +4,7 @@ mod durability;
 mod flushes;
 mod presence;
 mod refreshes;
+mod schema_jobs;
 mod task;
 
 use std::collections::HashMap;
