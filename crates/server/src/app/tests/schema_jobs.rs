@@ -10,9 +10,8 @@ use super::*;
 /// An app with enough rows that a job takes several parts.
 fn many_rows() -> Harness {
     let mut app = Harness::logged();
-    let steps: Vec<_> = (0..3_000)
-        .map(|n| json!(["update", "rows", id(n), {"k": format!("k{n}")}]))
-        .collect();
+    let steps: Vec<_> =
+        (0..3_000).map(|n| json!(["update", "rows", id(n), {"k": format!("k{n}")}])).collect();
     let ticket = app.ticket();
     let now = app.now;
     app.state.admin_transact(ticket, &json!(steps), MissingAttrs::Create, now);
