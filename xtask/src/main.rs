@@ -11,6 +11,7 @@ mod bench;
 mod compat;
 mod conformance;
 mod console;
+mod fuzz_queries;
 mod process;
 mod suites;
 #[cfg(test)]
@@ -38,6 +39,8 @@ enum Command {
     Compat(compat::CompatArguments),
     /// Run the conformance vectors against the library
     Conformance(conformance::ConformanceArguments),
+    /// Compare live queries with evaluations from scratch on random cases
+    FuzzQueries(fuzz_queries::FuzzArguments),
     /// Ask a running `compat` to restart its server; used by the cases themselves
     #[command(hide = true)]
     RestartServer(compat::RestartArguments),
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments).map_err(Into::into),
         Command::Compat(arguments) => compat::run(&arguments).map_err(Into::into),
         Command::Conformance(arguments) => conformance::run(&arguments),
+        Command::FuzzQueries(arguments) => fuzz_queries::run(&arguments),
         Command::RestartServer(arguments) => {
             compat::request_restart(&arguments).map(|()| Verdict::Passed).map_err(Into::into)
         }

@@ -238,6 +238,9 @@ fn run(case: &Case) -> Result<Tally, String> {
         tally.refills += counters.refills;
         tally.scans += counters.scans;
         tally.fallbacks += counters.fallbacks;
+        if counters.fallbacks > 0 {
+            return Err(format!("{} fell back to whole evaluations", follower.query));
+        }
     }
     Ok(tally)
 }
