@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
-use tricedb_core::id::{AppId, EventId};
+use tricedb_core::id::{AppId, EventId, TxId};
 
 use crate::decode_error::{DecodeError, DecodeErrorKind};
+use crate::native::{NativeOffer, Subscribe, Unsubscribe};
 use crate::rooms::{ClientBroadcast, JoinRoom, LeaveRoom, PresenceData, SetPresence};
 use crate::versions::Versions;
 
@@ -21,6 +22,10 @@ pub enum ClientMessage {
     AddQuery(AddQuery),
     /// Ends a subscription.
     RemoveQuery(RemoveQuery),
+    /// Subscribes to a query, in a native session.
+    Subscribe(Subscribe),
+    /// Ends a subscription, in a native session.
+    Unsubscribe(Unsubscribe),
     /// One atomic transaction.
     Transact(Transact),
     /// Enters a room.
@@ -55,6 +60,9 @@ pub struct Init {
     /// The app's admin token; lifts permission checks for the whole session.
     #[serde(rename = "__admin-token", skip_serializing_if = "Option::is_none")]
     pub admin_token: Option<String>,
+    /// The client speaks native sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native: Option<NativeOffer>,
     /// The message's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_event_id: Option<EventId>,
@@ -116,6 +124,12 @@ pub struct Transact {
     /// The client's own sequence; servers ignore it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<u64>,
+    /// In a native session its number, by which the transaction runs once however often it is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// In a native session the position on which the client based it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<TxId>,
 }
 
 impl ClientMessage {
@@ -134,6 +148,8 @@ impl ClientMessage {
             Self::Init(_) => "init",
             Self::AddQuery(_) => "add-query",
             Self::RemoveQuery(_) => "remove-query",
+            Self::Subscribe(_) => "subscribe",
+            Self::Unsubscribe(_) => "unsubscribe",
             Self::Transact(_) => "transact",
             Self::JoinRoom(_) => "join-room",
             Self::LeaveRoom(_) => "leave-room",
@@ -149,6 +165,8 @@ impl ClientMessage {
             Self::Init(m) => m.client_event_id.as_ref(),
             Self::AddQuery(m) => m.client_event_id.as_ref(),
             Self::RemoveQuery(m) => m.client_event_id.as_ref(),
+            Self::Subscribe(m) => m.client_event_id.as_ref(),
+            Self::Unsubscribe(m) => m.client_event_id.as_ref(),
             Self::Transact(m) => m.client_event_id.as_ref(),
             Self::JoinRoom(m) => m.client_event_id.as_ref(),
             Self::LeaveRoom(m) => m.client_event_id.as_ref(),
@@ -175,6 +193,11 @@ struct Fields<'a> {
     q: Option<&'a RawValue>,
     return_type: Option<&'a RawValue>,
     tx_steps: Option<&'a RawValue>,
+    native: Option<&'a RawValue>,
+    sub: Option<&'a RawValue>,
+    have: Option<&'a RawValue>,
+    seq: Option<&'a RawValue>,
+    base: Option<&'a RawValue>,
     room_id: Option<&'a RawValue>,
     room_type: Option<&'a RawValue>,
     #[serde(rename = "roomType")]
@@ -224,6 +247,10 @@ impl<'a> Fields<'a> {
             "remove-query" => self.query().map(|q| {
                 ClientMessage::RemoveQuery(RemoveQuery { q, client_event_id: event.clone() })
             }),
+            "subscribe" => self.subscribe(event.clone()).map(ClientMessage::Subscribe),
+            "unsubscribe" => required("sub", self.sub).map(|sub| {
+                ClientMessage::Unsubscribe(Unsubscribe { sub, client_event_id: event.clone() })
+            }),
             "transact" => self.transact(event.clone()).map(ClientMessage::Transact),
             "join-room" => self.join_room(event.clone()).map(ClientMessage::JoinRoom),
             "leave-room" => self.room_id().map(|room_id| {
@@ -257,6 +284,7 @@ impl<'a> Fields<'a> {
             refresh_token: secret("refresh-token", self.refresh_token)?,
             versions,
             admin_token: secret("__admin-token", self.admin_token)?,
+            native: optional("native", self.native)?,
             client_event_id,
         })
     }
@@ -268,6 +296,11 @@ impl<'a> Fields<'a> {
             _ => ReturnType::JoinRows,
         };
         Ok(AddQuery { q: self.query()?, return_type, client_event_id })
+    }
+
+    fn subscribe(&self, client_event_id: Option<EventId>) -> Result<Subscribe, DecodeErrorKind> {
+        let (sub, have) = (required("sub", self.sub)?, optional("have", self.have)?);
+        Ok(Subscribe { sub, q: self.query()?, have, client_event_id })
     }
 
     fn query(&self) -> Result<Json, DecodeErrorKind> {
@@ -283,7 +316,9 @@ impl<'a> Fields<'a> {
             Some(raw) => serde_json::from_str(raw.get())
                 .map_err(|e| DecodeErrorKind::NotJson { reason: e.to_string() })?,
         };
-        Ok(Transact { tx_steps, client_event_id, created: None, order: None })
+        let seq = optional("seq", self.seq)?;
+        let base = optional("base", self.base)?;
+        Ok(Transact { tx_steps, client_event_id, created: None, order: None, seq, base })
     }
 
     fn join_room(&self, client_event_id: Option<EventId>) -> Result<JoinRoom, DecodeErrorKind> {
@@ -348,6 +383,22 @@ fn text_of(raw: &RawValue) -> Result<Cow<'_, str>, serde_json::Error> {
 /// The longest part of a wrong field that an answer repeats.
 const ECHO_LEN_MAX: usize = 1024;
 
+/// A field of a native session, if it is there.
+fn optional<T: serde::de::DeserializeOwned>(
+    field: &'static str,
+    raw: Option<&RawValue>,
+) -> Result<Option<T>, DecodeErrorKind> {
+    let Some(raw) = raw else { return Ok(None) };
+    serde_json::from_str(raw.get()).map(Some).map_err(|_| malformed(field, raw))
+}
+
+fn required<T: serde::de::DeserializeOwned>(
+    field: &'static str,
+    raw: Option<&RawValue>,
+) -> Result<T, DecodeErrorKind> {
+    optional(field, raw)?.ok_or(DecodeErrorKind::Missing { field })
+}
+
 fn malformed(field: &'static str, raw: &RawValue) -> DecodeErrorKind {
     let input = if raw.get().len() <= ECHO_LEN_MAX {
         serde_json::from_str(raw.get()).unwrap_or(Json::Null)
@@ -362,6 +413,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::native::{Digest, Have, ResumeOffer, SubId};
 
     const APP: &str = "11111111-2222-4333-8444-555555555555";
 
@@ -398,6 +450,19 @@ mod tests {
                 refresh_token: None,
                 versions: [("@instantdb/core", "v1.0.67")].into_iter().collect(),
                 admin_token: Some("secret".into()),
+                native: Some(NativeOffer {
+                    version: 1,
+                    client: uuid::Uuid::from_u128(5),
+                    binary: true,
+                    zstd: false,
+                    resume: Some(ResumeOffer {
+                        epoch: 3,
+                        position: TxId(4),
+                        set: Digest(5),
+                        digest: Digest(6),
+                        attrs: Digest(7),
+                    }),
+                }),
                 client_event_id: Some(EventId::new("e1")),
             }),
             ClientMessage::AddQuery(AddQuery {
@@ -414,7 +479,16 @@ mod tests {
                 client_event_id: Some(EventId::new("quo\"ted")),
                 created: None,
                 order: None,
+                seq: Some(7),
+                base: Some(TxId(1 << 50)),
             }),
+            ClientMessage::Subscribe(Subscribe {
+                sub: SubId(3),
+                q: json!({"todos": {}}),
+                have: Some(Have { position: TxId(9), digest: Digest(10) }),
+                client_event_id: Some(EventId::new("e3")),
+            }),
+            ClientMessage::Unsubscribe(Unsubscribe { sub: SubId(3), client_event_id: None }),
         ];
         for message in messages {
             let text = serde_json::to_string(&message).unwrap();

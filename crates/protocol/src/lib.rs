@@ -23,6 +23,7 @@
 mod client_message;
 mod decode_error;
 mod error_message;
+pub mod native;
 mod query_result;
 mod rooms;
 mod server_message;

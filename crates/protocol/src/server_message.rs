@@ -7,6 +7,7 @@ use tricedb_core::attr::Attr;
 use tricedb_core::id::{EventId, SessionId, TxId};
 
 use crate::error_message::ErrorMessage;
+use crate::native::{NativeSession, SyncFrame};
 use crate::query_result::QueryAnswer;
 use crate::rooms::{
     ClientBroadcastOk, JoinRoomError, PatchPresence, RefreshPresence, RoomOk, ServerBroadcast,
@@ -44,6 +45,8 @@ pub enum ServerMessage {
     ClientBroadcastOk(ClientBroadcastOk),
     /// What another in a room told.
     ServerBroadcast(ServerBroadcast),
+    /// What changed, in a native session.
+    Sync(SyncFrame),
     /// Something failed.
     Error(ErrorMessage),
     /// A message with an op that this side does not know; to be ignored.
@@ -71,6 +74,9 @@ pub struct InitOk {
     /// The name of the `init`.
     #[serde(default)]
     pub client_event_id: Option<EventId>,
+    /// The session is native.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<NativeSession>,
 }
 
 impl InitOk {
@@ -257,6 +263,7 @@ impl ServerMessage {
             "patch-presence" => serde_json::from_str(text).map(Self::PatchPresence),
             "client-broadcast-ok" => serde_json::from_str(text).map(Self::ClientBroadcastOk),
             "server-broadcast" => serde_json::from_str(text).map(Self::ServerBroadcast),
+            "sync" => serde_json::from_str(text).map(Self::Sync),
             "error" => serde_json::from_str(text).map(Self::Error),
             _ => Ok(Self::Unknown { op: op.clone().into_owned() }),
         };
@@ -280,6 +287,7 @@ impl ServerMessage {
             Self::PatchPresence(_) => "patch-presence",
             Self::ClientBroadcastOk(_) => "client-broadcast-ok",
             Self::ServerBroadcast(_) => "server-broadcast",
+            Self::Sync(_) => "sync",
             Self::Error(_) => "error",
             Self::Unknown { op } => op,
         }

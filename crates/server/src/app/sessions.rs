@@ -130,7 +130,10 @@ impl AppState {
             | ClientMessage::LeaveRoom(_)
             | ClientMessage::SetPresence(_)
             | ClientMessage::ClientBroadcast(_) => self.room_message(session, &message),
-            ClientMessage::Init(_) | ClientMessage::Unknown { .. } => {
+            ClientMessage::Init(_)
+            | ClientMessage::Subscribe(_)
+            | ClientMessage::Unsubscribe(_)
+            | ClientMessage::Unknown { .. } => {
                 let body = ErrorBody::invalid_op(message.op());
                 let event = message.client_event_id();
                 let error = ErrorMessage::answering(body, message.op(), event, None);

@@ -37,6 +37,7 @@ impl SyncEngine {
             refresh_token: self.settings.refresh_token.clone(),
             versions,
             admin_token: self.settings.admin_token.clone(),
+            native: None,
             client_event_id: Some(self.next_event()),
         };
         self.send(&ClientMessage::Init(init));
@@ -139,6 +140,8 @@ impl SyncEngine {
             ServerMessage::LeaveRoomOk(_)
             | ServerMessage::SetPresenceOk(_)
             | ServerMessage::ClientBroadcastOk(_) => {}
+            // No plain session has any.
+            ServerMessage::Sync(_) => self.give_up(now, "the server sent what was not agreed on"),
             ServerMessage::Unknown { op } => {
                 tracing::debug!(target: "tricedb::sync", op, "ignored an unknown message");
             }

@@ -241,6 +241,8 @@ impl SyncEngine {
                         client_event_id: Some(pending.event.clone()),
                         created: Some(pending.created_at),
                         order: Some(pending.seq),
+                        seq: None,
+                        base: None,
                     }));
                     sent.push((pending.seq, pending.name.clone(), pending.attempts));
                 }
