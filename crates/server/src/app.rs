@@ -6,6 +6,7 @@
 
 mod admin;
 mod fragment;
+mod frame;
 mod frames;
 mod handle;
 mod held;
@@ -21,7 +22,7 @@ mod sessions;
 mod state;
 mod task;
 
-pub use frames::Frame;
+pub use frame::Frame;
 pub(crate) use frames::error as error_frame;
 pub use handle::{AppError, AppHandle, Session};
 pub use limits::AppLimits;

@@ -2,15 +2,12 @@
 
 use std::fmt::Write;
 
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tricedb_core::id::{EventId, SessionId, TxId};
 use tricedb_protocol::ErrorMessage;
 
 use super::fragment::Fragment;
+use super::frame::Frame;
 use super::state::AppIdentity;
-
-/// The text of one WebSocket frame. Clones share the bytes.
-pub type Frame = Utf8Bytes;
 
 /// Room for the fixed parts of a message.
 const ENVELOPE: usize = 160;
@@ -147,7 +144,7 @@ mod tests {
     use tricedb_protocol::{ErrorBody, ServerMessage};
 
     fn read(frame: &Frame) -> ServerMessage {
-        ServerMessage::decode(frame).unwrap()
+        ServerMessage::decode(frame.text().unwrap()).unwrap()
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tricedb_core::tx::{Actor, MissingAttrs, TxStep};
 use tricedb_protocol::{ClientMessage, ErrorBody};
 use uuid::Uuid;
 
-use super::frames::Frame;
+use super::frame::Frame;
 use super::limits::AppLimits;
 use super::schema::{JobReport, PushOptions, SchemaApplied, SchemaPlan};
 use super::sessions::{OpenSession, SessionKey};

@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tricedb_protocol::{ClientMessage, ErrorBody, ErrorMessage};
 
-use super::frames::{self, Frame};
+use super::frame::Frame;
+use super::frames;
 use super::held::Remedy;
 use super::sessions::{SessionKey, SessionState};
 use super::state::{AppState, Output};

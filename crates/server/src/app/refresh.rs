@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::fragment::Fragment;
-use super::frames::{self, Frame};
+use super::frame::Frame;
+use super::frames;
 use super::held::Remedy;
 use super::live::{LiveId, LiveQueries};
 use super::sessions::SessionKey;

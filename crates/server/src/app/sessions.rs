@@ -11,7 +11,8 @@ use tricedb_protocol::{
     AddQuery, ClientMessage, ErrorBody, ErrorMessage, Features, RemoveQuery, Transact,
 };
 
-use super::frames::{self, Frame};
+use super::frame::Frame;
+use super::frames;
 use super::held::Remedy;
 use super::live::{LiveId, Rights};
 use super::pipeline::Mark;

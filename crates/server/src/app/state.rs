@@ -12,7 +12,7 @@ use tricedb_core::schema;
 use tricedb_core::tx::{Actor, Commit, ExecuteContext, TxError, TxStep, execute, parse_steps};
 use tricedb_protocol::ErrorBody;
 
-use super::frames::Frame;
+use super::frame::Frame;
 use super::held::{HeldOutput, HeldOutputs, Remedy};
 use super::limits::AppLimits;
 use super::live::LiveQueries;

@@ -12,7 +12,7 @@ use tricedb_core::id::TxId;
 use tricedb_protocol::{ClientMessage, ErrorBody};
 use uuid::Uuid;
 
-use super::frames::Frame;
+use super::frame::Frame;
 use super::handle::{AppHandle, Call, Input, OpenedSession, OutboundMeter, Parked, Shared};
 use super::limits::AppLimits;
 use super::sessions::{OpenSession, SessionKey};

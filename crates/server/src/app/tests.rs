@@ -146,13 +146,13 @@ impl Harness {
 
     fn take(&mut self, session: SessionKey) -> Vec<ServerMessage> {
         let frames = self.take_frames(session);
-        frames.iter().map(|frame| ServerMessage::decode(frame).unwrap()).collect()
+        frames.iter().map(read).collect()
     }
 
     /// The ops of what a session was sent and the test has not taken.
     fn ops(&self, session: SessionKey) -> Vec<String> {
         let frames = self.frames.get(&session).map_or(&[][..], Vec::as_slice);
-        frames.iter().map(|f| ServerMessage::decode(f).unwrap().op().to_owned()).collect()
+        frames.iter().map(|frame| read(frame).op().to_owned()).collect()
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -235,4 +235,9 @@ fn error(message: &ServerMessage) -> &tricedb_protocol::ErrorMessage {
         ServerMessage::Error(error) => error,
         other => panic!("{other:?}"),
     }
+}
+
+/// The message of a text frame.
+fn read(frame: &Frame) -> ServerMessage {
+    ServerMessage::decode(frame.text().unwrap()).unwrap()
 }

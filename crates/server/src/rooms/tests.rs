@@ -171,7 +171,7 @@ impl Harness {
 
     fn collect(&mut self) {
         while let Some((session, frame)) = self.rooms.poll() {
-            self.views.entry(session.0).or_default().take(&frame);
+            self.views.entry(session.0).or_default().take(frame.text().unwrap());
         }
     }
 

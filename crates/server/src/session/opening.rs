@@ -105,7 +105,7 @@ mod tests {
 
     fn refused(opening: &Opening, text: &str) -> ErrorMessage {
         let Step::Reply(frame) = opening.receive(text) else { panic!("{text} was not refused") };
-        match ServerMessage::decode(&frame).unwrap() {
+        match ServerMessage::decode(frame.text().unwrap()).unwrap() {
             ServerMessage::Error(error) => error,
             other => panic!("{other:?}"),
         }

@@ -219,7 +219,7 @@ impl Peer {
         }
     }
 
-    async fn text<S>(&mut self, socket: &mut Socket<S>, text: &Frame) -> Next
+    async fn text<S>(&mut self, socket: &mut Socket<S>, text: &str) -> Next
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {

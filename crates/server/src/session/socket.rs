@@ -8,7 +8,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame as WireFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::frame_tracker::FrameTracker;
 use crate::app::Frame;
@@ -62,7 +62,7 @@ pub(super) enum CloseCode {
 /// What came in.
 #[derive(Debug)]
 pub(super) enum Received {
-    Text(Frame),
+    Text(Utf8Bytes),
     Binary,
     /// A ping or pong: a sign of life.
     Alive,
@@ -76,22 +76,22 @@ pub(super) enum Received {
 #[derive(Debug)]
 pub(super) struct Part {
     bytes: bytes::Bytes,
-    is_first: bool,
+    /// The message's kind for its first part.
+    data: Data,
     is_last: bool,
 }
 
 /// Cuts a message into parts that share its bytes.
 pub(super) fn parts(message: Frame) -> impl Iterator<Item = Part> {
-    let mut rest = bytes::Bytes::from(message);
-    let mut is_first = true;
+    let (data, mut rest) = message.into_data();
+    let mut data = Some(data);
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
         let bytes = rest.split_to(rest.len().min(PART));
-        let part = Part { bytes, is_first, is_last: rest.is_empty() };
-        is_first = false;
-        Some(part)
+        let data = data.take().unwrap_or(Data::Continue);
+        Some(Part { bytes, data, is_last: rest.is_empty() })
     })
 }
 
@@ -133,7 +133,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Buffers a message as one frame. To be flushed before more follows if it is not small.
     pub(super) async fn feed(&mut self, message: Frame) -> Result<(), Error> {
         self.has_grown |= message.len() > KEPT_BUFFER;
-        self.stream.feed(Message::Text(message)).await
+        let message = match message {
+            Frame::Text(text) => Message::Text(text),
+            Frame::Binary(bytes) => Message::Binary(bytes),
+        };
+        self.stream.feed(message).await
     }
 
     /// Buffers a part of a large message. To be flushed before more follows: then the codec, which copies
@@ -141,8 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// that it goes to.
     pub(super) async fn feed_part(&mut self, part: Part) -> Result<(), Error> {
         self.has_grown = true;
-        let opcode = OpCode::Data(if part.is_first { Data::Text } else { Data::Continue });
-        let frame = WireFrame::message(part.bytes, opcode, part.is_last);
+        let frame = WireFrame::message(part.bytes, OpCode::Data(part.data), part.is_last);
         self.stream.feed(Message::Frame(frame)).await
     }
 

@@ -86,7 +86,7 @@ impl Disk {
         };
         let mut session = self.app.open_session(open).await.unwrap();
         let frame = session.next_frame().await.unwrap();
-        let ServerMessage::InitOk(ok) = ServerMessage::decode(&frame).unwrap() else { panic!() };
+        let ServerMessage::InitOk(ok) = read(&frame) else { panic!() };
         let title = ok.attrs.iter().find(|a| (a.etype(), a.label()) == ("todos", "title"));
         Writer { session, title: title.unwrap().id.to_string(), flushed: self.flushed.clone() }
     }
@@ -106,7 +106,7 @@ impl Writer {
         let message = ClientMessage::decode(&message.to_string()).unwrap();
         self.session.send(message, 200).await.unwrap();
         let frame = self.session.next_frame().await.unwrap();
-        let acknowledged = tx_id(&ServerMessage::decode(&frame).unwrap());
+        let acknowledged = tx_id(&read(&frame));
         let flushed = self.flushed.position.load(Ordering::SeqCst);
         assert!(acknowledged.0 <= flushed, "{acknowledged} is acknowledged, {flushed} flushed");
     }

@@ -23,7 +23,7 @@ fn identical_queries_are_evaluated_and_encoded_once() {
     assert_eq!(app.state.evaluations(), 2);
     let frames: Vec<_> = sessions.iter().map(|s| app.take_frames(*s).remove(0)).collect();
     for frame in &frames {
-        assert_eq!(frame.as_ptr(), frames[0].as_ptr());
+        assert_eq!(frame.text().map(str::as_ptr), frames[0].text().map(str::as_ptr));
     }
     for session in sessions {
         app.state.close_session(session);
@@ -321,8 +321,8 @@ fn a_million_steps_are_refused_and_remembered_in_few_bytes() {
         app.transact(a, "many", &steps);
         app.flush_all();
         let frames = app.take_frames(a);
-        assert!(frames[0].len() < 500, "{}", frames[0]);
-        let message = ServerMessage::decode(&frames[0]).unwrap();
+        assert!(frames[0].len() < 500, "{:?}", frames[0]);
+        let message = read(&frames[0]);
         assert_eq!(error(&message).body.kind.as_deref(), Some("validation-failed"));
     }
     app.seed(&todos());
