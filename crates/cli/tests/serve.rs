@@ -111,6 +111,10 @@ fn an_app_is_made_written_read_and_deleted_without_a_server() {
     let todos = result(&run(dir, &["query", r#"{"todos":{}}"#, "--app", id, "--json"]));
     assert_eq!(todos, json!({"todos": [{"id": ID, "n": 1}]}));
 
+    let by_id = json!({"todos": {"$": {"where": {"id": ID}}}}).to_string();
+    let explained = run(dir, &["query", &by_id, "--app", id, "--explain"]);
+    assert!(text(&explained.stdout).contains("index todos.id (entities by id)"), "{explained:?}");
+
     let wrong = json!([["update", "todos", ID, {"n": "one"}]]).to_string();
     assert!(failure(&run(dir, &["transact", &wrong, "--app", id]), 1).contains("number"));
     let unknown = json!([["update", "todos", ID, {"color": "red"}]]).to_string();
@@ -165,6 +169,8 @@ fn a_server_serves_until_it_is_told_to_stop_and_keeps_what_it_took() {
         let expected = json!({"todos": [{"id": ID, "signal": format!("{signal:?}")}]});
         let query = ["query", r#"{"todos":{}}"#];
         assert_eq!(result(&run(dir, &[&query[..], &place].concat())), expected);
+        let explain = result(&run(dir, &[&query[..], &["--explain"], &place].concat()));
+        assert_eq!(explain["forms"][0]["access"]["by"], "walk", "{explain}");
         // Only developers' servers make apps for whoever asks.
         let create = run(dir, &["app", "create", "Two", "--url", &server.url]);
         assert!(failure(&create, 1).contains("--dev"), "{create:?}");

@@ -47,6 +47,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/health/system", get(health::system))
         .route("/runtime/session", get(session))
         .route("/admin/query", post(admin::query))
+        .route("/admin/explain", post(admin::explain))
         .route("/admin/transact", post(admin::transact))
         .route("/dash/apps/ephemeral", post(apps::make_ephemeral))
         .route("/superadmin/apps/{id}", delete(apps::delete).get(schema::app))

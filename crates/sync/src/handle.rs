@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tricedb_core::id::{EntityId, EventId};
-use tricedb_core::query::{Query, QueryError};
+use tricedb_core::query::{Explanation, Query, QueryError};
 use tricedb_core::tx::Operation;
 
 use crate::engine::{
@@ -86,6 +86,14 @@ impl SyncHandle {
     /// A data attribute used as a link.
     pub fn query_local(&self, query: &Query) -> Result<Arc<QueryResultSnapshot>, QueryError> {
         self.shared().with(|engine, now| engine.query_local(now, query))
+    }
+
+    /// Says how a query is answered on everything that the client holds, by running it.
+    ///
+    /// # Errors
+    /// A data attribute used as a link.
+    pub fn explain(&self, query: &Query) -> Result<Explanation, QueryError> {
+        self.shared().with(|engine, now| engine.explain(now, query))
     }
 
     /// The namespaces in which an entity is known locally, sorted.

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::into_query::IntoQuery;
 use crate::into_transaction::IntoTransaction;
 use crate::sync::SyncControl;
-use tricedb_core::query::QueryError;
+use tricedb_core::query::{Explanation, QueryError};
 
 /// A database inside the program, kept in sync with a server.
 ///
@@ -124,6 +124,26 @@ impl Client {
         query: impl IntoQuery,
     ) -> Result<Arc<QueryResultSnapshot>, QueryError> {
         self.handle.query_local(&query.into_query()?)
+    }
+
+    /// Says how a query is answered on everything that is held locally, by running it: which indexes find
+    /// rows, what orders them, how a subscription follows changes, and how much is looked at. Print it, or
+    /// read its fields.
+    ///
+    /// ```
+    /// # use tricedb::{Client, field, query};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let db = Client::builder("8a4f2f5c-7d0e-4a4b-9a5e-0f6a5f0c2b11").sync_enabled(false).open().await?;
+    /// let explanation = db.explain(query("todos").filter(field("done").eq(false)).limit(20))?;
+    /// println!("{explanation}");
+    /// # assert_eq!(explanation.forms[0].form, "todos");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// A malformed query.
+    pub fn explain(&self, query: impl IntoQuery) -> Result<Explanation, QueryError> {
+        self.handle.explain(&query.into_query()?)
     }
 
     /// The connection, its events, and the queue.

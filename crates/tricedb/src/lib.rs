@@ -49,7 +49,8 @@ pub use tricedb_core::id::{AppId, EntityId, EventId, TxId};
 /// The traits that a program implements to bring its own storage or transport, and their row types.
 pub use tricedb_core::port;
 pub use tricedb_core::query::{
-    Filter, Path, Query, QueryBuilder, QueryError, all, any, field, query,
+    Access, Explanation, Filter, FormExplanation, LivePath, OrderSource, Path, Query, QueryBuilder,
+    QueryError, Seed, SeedKind, all, any, field, query,
 };
 pub use tricedb_core::tx::{
     EntityKey, Operation, TxBuilder, TxError, UpdateMode, literal, lookup, parse_operations, tx,

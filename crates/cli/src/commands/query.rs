@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use clap::Args;
 use hyper::Method;
 use serde_json::{Value as Json, json};
-use tricedb_core::query::Inference;
+use tricedb_core::query::{Explanation, Inference};
 
 use super::target::{Failure, Target};
 
@@ -16,6 +16,9 @@ pub(crate) struct QueryArguments {
     query: String,
     #[command(flatten)]
     target: Target,
+    /// Say how the query is answered instead: indexes, order, how it is kept up to date, work done
+    #[arg(long)]
+    explain: bool,
     /// Print the result as one line
     #[arg(long)]
     json: bool,
@@ -25,6 +28,9 @@ pub(crate) struct QueryArguments {
 pub(crate) async fn run(arguments: &QueryArguments) -> Result<(), Failure> {
     let query = read_json(&arguments.query)?;
     let target = &arguments.target;
+    if arguments.explain {
+        return explain(arguments, query).await;
+    }
     let result = match target.place.remote() {
         Some(remote) => {
             let body = json!({ "query": query, "inference?": true });
@@ -41,6 +47,30 @@ pub(crate) async fn run(arguments: &QueryArguments) -> Result<(), Failure> {
     match arguments.json {
         true => writeln!(out, "{result}")?,
         false => writeln!(out, "{result:#}")?,
+    }
+    Ok(out.flush()?)
+}
+
+/// Prints how the query is answered.
+async fn explain(arguments: &QueryArguments, query: Json) -> Result<(), Failure> {
+    let target = &arguments.target;
+    let explanation: Explanation = match target.place.remote() {
+        Some(remote) => {
+            let body = json!({ "query": query });
+            let app = Some(target.app());
+            serde_json::from_value(remote.send(Method::POST, "/admin/explain", app, &body).await?)?
+        }
+        None => {
+            let app = target.open().await?;
+            let explanation = app.handle.explain(query).await;
+            app.close().await?;
+            explanation?
+        }
+    };
+    let mut out = io::stdout().lock();
+    match arguments.json {
+        true => writeln!(out, "{}", json!(explanation))?,
+        false => writeln!(out, "{explanation}")?,
     }
     Ok(out.flush()?)
 }

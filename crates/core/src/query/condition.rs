@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::test::Test;
 use super::visibility::Visibility;
+use super::window::Fetch;
 use crate::catalog::Direction;
 use crate::index::{AttrSlot, Handle, Row, TripleIndex};
 
@@ -131,15 +132,26 @@ pub(super) struct Reader<'a, V> {
     pub(super) visibility: &'a V,
     /// Rows and links looked at.
     pub(super) probes: Cell<u64>,
+    way: Cell<Fetch>,
 }
 
 impl<'a, V: Visibility> Reader<'a, V> {
     pub(super) const fn new(index: &'a TripleIndex, visibility: &'a V) -> Self {
-        Self { index, visibility, probes: Cell::new(0) }
+        Self { index, visibility, probes: Cell::new(0), way: Cell::new(Fetch::Scan) }
     }
 
     pub(super) fn count(&self, probes: usize) {
         self.probes.set(self.probes.get() + probes as u64);
+    }
+
+    /// Notes how the latest page was found.
+    pub(super) fn found_by(&self, way: Fetch) {
+        self.way.set(way);
+    }
+
+    /// How the latest page was found.
+    pub(super) const fn way(&self) -> Fetch {
+        self.way.get()
     }
 
     /// The row of a visible member of a namespace.

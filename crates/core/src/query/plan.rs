@@ -18,6 +18,7 @@ use crate::value::Value;
 /// A query prepared against the attributes of an index. Stays valid until these change.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    pub(super) query: Query,
     pub(super) forms: Vec<FormPlan>,
     pub(super) options: EvalOptions,
 }
@@ -111,7 +112,7 @@ impl Plan {
             .map(|form| planner.form(form, Parent::Top))
             .collect::<Result<_, _>>()
             .map_err(|fault| fault.into_error(query.json()))?;
-        Ok(Self { forms, options: options.clone() })
+        Ok(Self { query: query.clone(), forms, options: options.clone() })
     }
 }
 

@@ -84,7 +84,8 @@ impl<V: Visibility> Reader<'_, V> {
         self.count(1 + before.len() - found);
     }
 
-    fn collect_leaf(&self, leaf: &Leaf, cap: usize) -> Option<Vec<Handle>> {
+    /// The candidates for one leaf, found through an index.
+    pub(super) fn collect_leaf(&self, leaf: &Leaf, cap: usize) -> Option<Vec<Handle>> {
         smallest(leaf.tests.iter().filter_map(|test| self.collect_test(leaf, test, cap)))
     }
 

@@ -93,6 +93,7 @@ impl<V: Visibility> Reader<'_, V> {
     pub(super) fn matches(&self, body: &Body) -> Vec<Handle> {
         let all = usize::try_from(self.index.holder_count(body.space)).unwrap_or(usize::MAX);
         let found = body.filter.as_ref().and_then(|filter| self.candidates(filter, all / 4));
+        self.found_by(if found.is_some() { Fetch::Seed } else { Fetch::Scan });
         match found {
             Some(found) => found.into_iter().filter(|found| self.admits(body, *found)).collect(),
             None => {
@@ -251,10 +252,13 @@ impl<V: Visibility> Reader<'_, V> {
 
     fn gather_members(&self, body: &Body) -> Rows {
         let members: Vec<Handle> = self.index.holders(body.space).collect();
-        self.gather(body, &members)
+        let rows = self.gather(body, &members);
+        self.found_by(Fetch::Scan);
+        rows
     }
 
     fn gather(&self, body: &Body, candidates: &[Handle]) -> Rows {
+        self.found_by(Fetch::Seed);
         self.gather_by(body, body.order, &body.page, candidates)
     }
 
@@ -299,7 +303,9 @@ impl<V: Visibility> Reader<'_, V> {
     fn walk_page(&self, body: &Body, paged: bool, budget: u64) -> Option<Rows> {
         let walker = Walker::new(self, body)?;
         let mut budget = budget;
-        walker.page(paged, &mut budget).ok()
+        let rows = walker.page(paged, &mut budget).ok()?;
+        self.found_by(Fetch::Walk);
+        Some(rows)
     }
 }
 

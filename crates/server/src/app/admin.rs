@@ -1,7 +1,9 @@
 //! The admin API's calls: queries and transactions by names, answered once what they show is durable.
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
-use tricedb_core::query::{self, EvalOptions, Inference};
+use tricedb_core::query::{self, EvalOptions, Inference, Plan};
 use tricedb_core::schema::Schema;
 use tricedb_core::tx::{
     Actor, AdminSteps, Dialect, ExpandOptions, MissingAttrs, TxStep, expand_with, parse_operations,
@@ -18,6 +20,15 @@ impl AppState {
         let answer = query::parse(query)
             .and_then(|query| query::evaluate(&self.index, &query, &EvalOptions::admin_http()))
             .map(|result| Answer::Tree(result.to_object(&self.index, inference)))
+            .map_err(|error| query_refused(&error));
+        self.answer(ticket, answer);
+    }
+
+    /// Says how an InstaQL query is answered.
+    pub fn explain(&mut self, ticket: Ticket, query: &Json) {
+        let answer = query::parse(query)
+            .and_then(|query| Plan::new(&self.index, &query, &EvalOptions::admin_http()))
+            .map(|plan| Answer::Explained(Box::new(Arc::new(plan).explain(&self.index))))
             .map_err(|error| query_refused(&error));
         self.answer(ticket, answer);
     }

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tricedb_core::attr::Attr;
 use tricedb_core::id::{AppId, TxId};
-use tricedb_core::query::Inference;
+use tricedb_core::query::{Explanation, Inference};
 use tricedb_core::schema::{Schema, SchemaStep};
 use tricedb_core::tx::{Actor, MissingAttrs, TxStep};
 use tricedb_protocol::{ClientMessage, ErrorBody};
@@ -46,6 +46,7 @@ pub(super) enum Input {
 /// A call of the admin API.
 pub(super) enum Call {
     Query { query: Json, inference: Inference },
+    Explain(Json),
     Transact { steps: Json, missing: MissingAttrs, actor: Actor },
     Steps(Vec<TxStep>),
     Schema(Schema),
@@ -207,6 +208,17 @@ impl AppHandle {
     pub async fn admin_query(&self, query: Json, inference: Inference) -> Result<Json, AppError> {
         match self.call(Call::Query { query, inference }).await? {
             Answer::Tree(tree) => Ok(tree),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Says how an InstaQL query is answered, by running it.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn explain(&self, query: Json) -> Result<Explanation, AppError> {
+        match self.call(Call::Explain(query)).await? {
+            Answer::Explained(explanation) => Ok(*explanation),
             other => Err(unexpected(&other)),
         }
     }

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use tricedb_core::catalog::AttrCatalog;
 use tricedb_core::id::{AppId, IdSource, TxId};
 use tricedb_core::index::TripleIndex;
+use tricedb_core::query::Explanation;
 use tricedb_core::schema;
 use tricedb_core::tx::{Actor, Commit, ExecuteContext, TxError, TxStep, execute, parse_steps};
 use tricedb_protocol::ErrorBody;
@@ -42,6 +43,8 @@ pub struct Ticket(pub u64);
 pub enum Answer {
     /// The result of a query.
     Tree(Json),
+    /// How a query is answered.
+    Explained(Box<Explanation>),
     /// The position of a commit.
     Committed(TxId),
     /// All live attributes.

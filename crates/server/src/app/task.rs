@@ -296,6 +296,7 @@ impl AppTask {
         let now = now_ms();
         match call {
             Call::Query { query, inference } => self.state.admin_query(ticket, &query, inference),
+            Call::Explain(query) => self.state.explain(ticket, &query),
             Call::Transact { steps, missing, actor } => {
                 self.state.transact_by_names(ticket, &steps, missing, actor, now);
             }

@@ -1,4 +1,4 @@
-//! `/admin/query` and `/admin/transact`.
+//! `/admin/query`, `/admin/explain` and `/admin/transact`.
 
 use std::sync::Arc;
 
@@ -30,11 +30,7 @@ pub(super) async fn query(
 ) -> Result<Response, Problem> {
     let (app, _) = authorize(&site, &headers, &uri).await?;
     let mut body = read_object(body).await?;
-    let query = match body.remove("query") {
-        Some(query @ Json::Object(_)) => query,
-        None | Some(Json::Null) => return Err(ErrorBody::missing(&["body", "query"]).into()),
-        Some(other) => return Err(ErrorBody::malformed(&["body", "query"], other).into()),
-    };
+    let query = query_of(&mut body)?;
     let inference = match flag(&body, "inference?")? {
         true => Inference::Singular,
         false => Inference::Arrays,
@@ -47,6 +43,27 @@ pub(super) async fn query(
             Err(AppError::Closed) if attempts < QUERY_ATTEMPTS => {}
             result => return Ok(answer(result?).await),
         }
+    }
+}
+
+/// Ours alone: how a query is answered.
+pub(super) async fn explain(
+    State(site): State<Arc<Site>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let (app, _) = authorize(&site, &headers, &uri).await?;
+    let query = query_of(&mut read_object(body).await?)?;
+    let handle = site.registry.open(app).await?;
+    Ok(answer(json!(handle.explain(query).await?)).await)
+}
+
+fn query_of(body: &mut Map<String, Json>) -> Result<Json, ErrorBody> {
+    match body.remove("query") {
+        Some(query @ Json::Object(_)) => Ok(query),
+        None | Some(Json::Null) => Err(ErrorBody::missing(&["body", "query"])),
+        Some(other) => Err(ErrorBody::malformed(&["body", "query"], other)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tricedb_core::id::{EntityId, EventId, TxId};
-use tricedb_core::query::{Query, QueryError};
+use tricedb_core::query::{EvalOptions, Explanation, Plan, Query, QueryError};
 use tricedb_core::triple::Triple;
 use tricedb_core::tx::{EntityRef, TxStep};
 use tricedb_protocol::{AddQuery, ClientMessage, RemoveQuery, ReturnType};
@@ -148,6 +148,17 @@ impl SyncEngine {
         let index = self.local.view.index();
         QueryResultSnapshot::evaluate(index, query, Coverage::Partial, TxId(0), &Extra::default())
             .map(Arc::new)
+    }
+
+    /// Says how a query is answered on everything that the client holds, by running it.
+    ///
+    /// # Errors
+    /// What [`tricedb_core::query::evaluate`] refuses.
+    pub fn explain(&mut self, now: Millis, query: &Query) -> Result<Explanation, QueryError> {
+        self.settle(now);
+        let index = self.local.view.index();
+        let plan = Plan::new(index, query, &EvalOptions::client())?;
+        Ok(Arc::new(plan).explain(index))
     }
 
     /// The namespaces in which an entity is known locally, sorted.

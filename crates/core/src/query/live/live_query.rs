@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::EntityId;
 use crate::index::{Handle, SortKey, TripleIndex};
 use crate::query::condition::Reader;
 use crate::query::error::QueryError;
 use crate::query::evaluate::Gathered;
+use crate::query::explain::{Explanation, LivePath};
 use crate::query::form::{Form, Query};
 use crate::query::options::EvalOptions;
 use crate::query::plan::{Body, FormPlan, OrderKey, Plan};
@@ -37,7 +40,7 @@ pub struct LiveQuery<V = AllVisible> {
 }
 
 /// Work done by a live query since it was made, the same for the same input.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Counters {
     /// Rows, links and index entries looked at, those of the first evaluation included.
     pub probes: u64,
@@ -184,15 +187,15 @@ impl<V: Visibility> LiveQuery<V> {
         matches!(self.state, State::Rows(_))
     }
 
-    /// Whether rows can be followed: what is hidden by rules, and pages that a server found, cannot yet.
-    fn can_follow(&self) -> bool {
-        let leading =
-            |form: &FormPlan| form.body.as_ref().is_none_or(|body| body.page.is_leading());
-        V::ALL && (self.options.windows.is_none() || self.plan.forms.iter().all(leading))
+    /// How the query is answered on the index after the latest commit, and what it has done so far.
+    pub fn explain(&self, index: &TripleIndex) -> Explanation {
+        let mut explanation = self.plan.explain_as(index, &self.visibility);
+        explanation.counters = Some(self.counters);
+        explanation
     }
 
     fn evaluate(&mut self, index: &TripleIndex) {
-        if !self.can_follow() {
+        if self.plan.live_path::<V>() != LivePath::Incremental {
             let result = QueryResult::run(&self.plan, index, &self.visibility);
             self.counters.probes += result.touched();
             self.state = State::Whole(Box::new(result));
