@@ -23,7 +23,7 @@ mod opening;
 mod subscribe;
 
 pub use bytes::BinaryError;
-pub use digest::{Digest, FactDigest, fact_digest, set_digest, text_digest};
+pub use digest::{Digest, FactDigest, attrs_digest, fact_digest, set_digest};
 pub use fragment::{Compression, Encoding, Fragment, PartBody, PartKind};
 pub use frame::{
     Accepted, Ack, AckOutcome, FrameBytes, FrameHeader, Part, Replaced, SubId, SyncFrame,

@@ -12,6 +12,7 @@ mod handle;
 mod held;
 mod limits;
 mod live;
+mod native;
 mod outcomes;
 mod pipeline;
 mod presence;

@@ -19,6 +19,7 @@ use tricedb_core::triple::Triple;
 use tricedb_core::tx::Commit;
 use tricedb_core::value::Value;
 pub use tricedb_protocol::ErrorBody as StoredError;
+use uuid::Uuid;
 
 pub use memory::MemoryLog;
 pub use sqlite::{FileError, SqliteLog, SqliteLogOptions};
@@ -100,6 +101,10 @@ pub struct LoadedLog {
     pub outcomes: Vec<LoggedOutcome>,
     /// Number of commits after the snapshot: how far behind it is.
     pub commits_after_snapshot: usize,
+    /// Names the database's present life; none if it begins with being loaded.
+    pub epoch: Option<u64>,
+    /// For native clients the number up to which outcomes may be forgotten.
+    pub floors: Vec<(Uuid, u64)>,
 }
 
 /// The facts and attributes of an app at one position, ready to be written as a snapshot.
@@ -246,4 +251,9 @@ pub trait CommitLog: Send {
     /// # Errors
     /// [`LogError::Storage`]; the storage is freed all the same.
     async fn close(&mut self) -> Result<(), LogError>;
+}
+
+/// A number that no earlier life of a database had: the wall clock's milliseconds.
+fn new_epoch() -> u64 {
+    u64::try_from(crate::clock::now_ms()).unwrap_or_default()
 }

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
+use tricedb_core::attr::Attr;
 use tricedb_core::triple::Triple;
 use tricedb_core::value::Value;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
@@ -88,9 +89,16 @@ pub fn set_digest<'a>(subs: impl IntoIterator<Item = (u32, &'a str)>) -> Digest 
     Digest(hasher.digest())
 }
 
-/// The digest of a text.
-pub fn text_digest(text: &str) -> Digest {
-    Digest(xxh3_64(text.as_bytes()))
+/// The digest of an attribute list, whatever its order: the wrapping sum over the XXH3-64 of each one's
+/// JSON without `inferred-types`. These grow with what is written, and nobody is told each time.
+pub fn attrs_digest<'a>(attrs: impl IntoIterator<Item = &'a Attr>) -> Digest {
+    let digests = attrs.into_iter().map(|attr| {
+        let attr = Attr { inferred_types: None, ..attr.clone() };
+        let json = serde_json::to_vec(&attr);
+        debug_assert!(json.is_ok(), "attributes are JSON");
+        xxh3_64(&json.unwrap_or_default())
+    });
+    Digest(digests.fold(0, u64::wrapping_add))
 }
 
 /// A tag byte, then the content; numbers by their value, so that `1` and `1.0` are the same everywhere,

@@ -40,7 +40,7 @@ pub struct ResumeOffer {
     pub set: Digest,
     /// The facts of all its subscriptions: the wrapping sum of each one's digest times its number plus one.
     pub digest: Digest,
-    /// The attribute list as it got it, see [`super::text_digest`].
+    /// The attribute list as it got it, see [`super::attrs_digest`].
     pub attrs: Digest,
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use tricedb_core::id::{EventId, SessionId, TxId};
 use tricedb_protocol::ErrorMessage;
+use tricedb_protocol::native::NativeSession;
 
 use super::fragment::Fragment;
 use super::frame::Frame;
@@ -18,6 +19,7 @@ pub(super) fn init_ok(
     admin: bool,
     attrs: &str,
     event: Option<&EventId>,
+    native: Option<&NativeSession>,
 ) -> Frame {
     let mut text = String::with_capacity(attrs.len() + 2 * ENVELOPE);
     let _ = write!(text, r#"{{"op":"init-ok","session-id":"{session}","client-event-id":"#);
@@ -28,6 +30,10 @@ pub(super) fn init_ok(
     text.push_str(if admin { "true" } else { "null" });
     text.push_str(r#"},"app-status":{"status":"active"},"attrs":"#);
     text.push_str(attrs);
+    if let Some(native) = native.and_then(|native| serde_json::to_string(native).ok()) {
+        text.push_str(r#","native":"#);
+        text.push_str(&native);
+    }
     text.push('}');
     text.into()
 }
@@ -155,9 +161,14 @@ mod tests {
             "null".into(),
         );
         let app = AppIdentity { id: AppId(uuid::Uuid::from_u128(1)), title: "a \"b\"".into() };
-        let ServerMessage::InitOk(init) =
-            read(&init_ok(SessionId(uuid::Uuid::from_u128(2)), &app, true, "[]", Some(&event)))
-        else {
+        let ServerMessage::InitOk(init) = read(&init_ok(
+            SessionId(uuid::Uuid::from_u128(2)),
+            &app,
+            true,
+            "[]",
+            Some(&event),
+            None,
+        )) else {
             panic!()
         };
         assert_eq!(init.auth.unwrap().app["title"], "a \"b\"");

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tricedb_core::id::EventId;
+use tricedb_core::id::{EventId, TxId};
 
 use super::pipeline::Mark;
 use super::sessions::SessionKey;
@@ -28,6 +28,8 @@ pub(super) enum Remedy {
     Requery { session: SessionKey, canonical: Arc<str>, event: Option<EventId> },
     /// The session's queries are all compared and sent anew.
     Refresh { session: SessionKey },
+    /// The native session goes on from a position before; these of its transactions are undone.
+    Resync { session: SessionKey, from: TxId, acks: Box<[u64]> },
     /// The transaction failed.
     FailTransaction { session: SessionKey, event: Option<EventId> },
     /// The caller is told of a failure.

@@ -21,6 +21,8 @@ pub(super) struct Outcomes {
     order: VecDeque<(Name, i64)>,
     count_max: usize,
     retention_ms: i64,
+    /// For native clients the number up to which outcomes may be forgotten.
+    floors: HashMap<Uuid, u64, FxBuildHasher>,
 }
 
 /// An [`EventKey`] in few bytes.
@@ -28,6 +30,8 @@ pub(super) struct Outcomes {
 enum Name {
     /// An anonymous session's UUID.
     Uuid(Uuid),
+    /// The number of a native client's transaction.
+    Numbered(Uuid, u64),
     /// Anything else: the head of its SHA-256.
     Digest([u8; 16]),
 }
@@ -41,6 +45,9 @@ impl Name {
             && !event.bytes().any(|b| b.is_ascii_uppercase())
         {
             return Self::Uuid(uuid);
+        }
+        if let Some((client, seq)) = key.number() {
+            return Self::Numbered(client, seq);
         }
         let mut sha = Sha256::new();
         match &key.user {
@@ -59,9 +66,19 @@ impl Name {
 }
 
 impl Outcomes {
-    pub(super) fn new(count_max: usize, retention_ms: i64, logged: Vec<LoggedOutcome>) -> Self {
-        let mut outcomes =
-            Self { by_name: HashMap::default(), order: VecDeque::new(), count_max, retention_ms };
+    pub(super) fn new(
+        count_max: usize,
+        retention_ms: i64,
+        logged: Vec<LoggedOutcome>,
+        floors: Vec<(Uuid, u64)>,
+    ) -> Self {
+        let mut outcomes = Self {
+            by_name: HashMap::default(),
+            order: VecDeque::new(),
+            count_max,
+            retention_ms,
+            floors: floors.into_iter().collect(),
+        };
         for LoggedOutcome { event, outcome, at } in logged {
             outcomes.record(&event, outcome, at);
         }
@@ -86,7 +103,16 @@ impl Outcomes {
             }
             self.order.pop_front();
             self.by_name.remove(&oldest);
+            if let Name::Numbered(client, seq) = oldest {
+                let floor = self.floors.entry(client).or_default();
+                *floor = seq.max(*floor);
+            }
         }
+    }
+
+    /// Whether a native client's transaction may have an outcome that nobody remembers.
+    pub(super) fn is_forgotten(&self, client: Uuid, seq: u64) -> bool {
+        self.floors.get(&client).is_some_and(|floor| seq <= *floor)
     }
 
     /// Forgets outcomes that did not become durable. They are the latest recorded, given last first.
@@ -126,7 +152,7 @@ mod tests {
             key(Some("u"), uuid),
             key(None, "x"),
         ];
-        let mut outcomes = Outcomes::new(10, 1_000, Vec::new());
+        let mut outcomes = Outcomes::new(10, 1_000, Vec::new(), Vec::new());
         for (at, key) in keys.iter().enumerate() {
             outcomes.record(key, Outcome::Accepted(TxId(at as u64)), 0);
         }
@@ -137,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_first_outcome_stays_and_the_oldest_goes() {
-        let mut outcomes = Outcomes::new(2, 1_000, Vec::new());
+        let mut outcomes = Outcomes::new(2, 1_000, Vec::new(), Vec::new());
         outcomes.record(&key(None, "a"), Outcome::Accepted(TxId(1)), 10);
         outcomes.record(&key(None, "a"), Outcome::Accepted(TxId(9)), 11);
         assert_eq!(outcomes.get(&key(None, "a")), Some(&Outcome::Accepted(TxId(1))));

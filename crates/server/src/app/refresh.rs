@@ -21,6 +21,11 @@ impl AppState {
     /// Evaluates what was touched and tells the sessions whose results changed; everyone, if attributes
     /// did. One refresh covers everything since the last one.
     pub(super) fn refresh(&mut self) {
+        self.refresh_plain();
+        self.refresh_native();
+    }
+
+    fn refresh_plain(&mut self) {
         let mut owed = self.evaluate_stale();
         for live in self.live.take_changed() {
             let subscribers = self.live.get(live).into_iter().flat_map(|live| &live.subscribers);
@@ -31,6 +36,7 @@ impl AppState {
         }
         let catching_up = std::mem::take(&mut self.catching_up);
         for session in catching_up {
+            self.native.owed.insert(session);
             self.owe_everything(session, &mut owed);
         }
         if owed.is_empty() {
@@ -102,7 +108,8 @@ impl AppState {
         frames: &mut HashMap<Told, Frame>,
     ) {
         let Some(state) = self.sessions.get_mut(&session) else { return };
-        if state.is_paused {
+        let is_told_otherwise = state.native.is_some() && state.subscriptions.is_empty();
+        if state.is_paused || is_told_otherwise {
             return;
         }
         let is_old = !state.open.features.skip_attrs;

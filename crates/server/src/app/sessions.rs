@@ -7,6 +7,7 @@ use rustc_hash::FxBuildHasher;
 use serde_json::Value as Json;
 use tricedb_core::id::{EventId, SessionId, TxId};
 use tricedb_core::query::{self, canonical_json};
+use tricedb_protocol::native::NativeOffer;
 use tricedb_protocol::{
     AddQuery, ClientMessage, ErrorBody, ErrorMessage, Features, RemoveQuery, Transact,
 };
@@ -15,6 +16,7 @@ use super::frame::Frame;
 use super::frames;
 use super::held::Remedy;
 use super::live::{LiveId, Rights};
+use super::native::NativeReader;
 use super::pipeline::Mark;
 use super::refusal::query_refused;
 use super::state::AppState;
@@ -35,6 +37,8 @@ pub struct OpenSession {
     pub is_admin: bool,
     /// The name of its `init`.
     pub event: Option<EventId>,
+    /// Its client speaks native sessions.
+    pub native: Option<NativeOffer>,
 }
 
 /// One open session.
@@ -53,6 +57,8 @@ pub(super) struct SessionState {
     pub(super) queued_bytes: usize,
     /// What its `init-ok` waits for; nothing may come before that.
     pub(super) opened: Mark,
+    /// What a native session has besides.
+    pub(super) native: Option<Box<NativeReader>>,
 }
 
 /// One query of one session.
@@ -72,11 +78,12 @@ impl SessionState {
 }
 
 impl AppState {
-    /// Opens a session; its `init-ok` is the first output for the key.
+    /// Opens a session; its `init-ok` is the first output for the key. `now` is in milliseconds since
+    /// 1970.
     ///
     /// # Errors
     /// The app has as many sessions as it may have.
-    pub fn open_session(&mut self, open: OpenSession) -> Result<SessionKey, ErrorBody> {
+    pub fn open_session(&mut self, open: OpenSession, now: i64) -> Result<SessionKey, ErrorBody> {
         if self.sessions.len() >= self.limits.sessions_max {
             let message = format!("The app has {} sessions and takes no more", self.sessions.len());
             return Err(ErrorBody::bad_request("rate-limited", message, Json::Null));
@@ -84,7 +91,7 @@ impl AppState {
         self.last_session += 1;
         let session = SessionKey(self.last_session);
         let event = open.event.clone();
-        let state = SessionState {
+        let mut state = SessionState {
             open,
             subscriptions: HashMap::default(),
             attrs_sent: self.attrs.version(),
@@ -92,8 +99,13 @@ impl AppState {
             last_commit: None,
             queued_bytes: 0,
             opened: self.pipeline.mark(),
+            native: None,
         };
+        let offer = state.open.native.take();
         self.sessions.insert(session, state);
+        if let Some(offer) = offer {
+            self.open_native(session, &offer, now);
+        }
         self.send_init_ok(session, event);
         Ok(session)
     }
@@ -104,13 +116,18 @@ impl AppState {
         state.attrs_sent = self.attrs.version();
         state.opened = self.pipeline.mark();
         let (id, is_admin) = (state.open.id, state.open.is_admin);
-        let frame = frames::init_ok(id, &self.identity, is_admin, &attrs, event.as_ref());
+        let native = state.native.as_ref().map(|reader| &reader.agreed);
+        let attrs = if native.is_some_and(|native| native.attrs_same) { "[]" } else { &*attrs };
+        let frame = frames::init_ok(id, &self.identity, is_admin, attrs, event.as_ref(), native);
         self.send(session, frame, Remedy::Reopen { session, event });
     }
 
     /// Forgets a session; outputs for it may still come and go nowhere.
     pub fn close_session(&mut self, session: SessionKey) {
-        if let Some(state) = self.sessions.remove(&session) {
+        if let Some(mut state) = self.sessions.remove(&session) {
+            if let Some(reader) = state.native.take() {
+                self.park_native(session, state.open.is_admin, *reader);
+            }
             for subscription in state.subscriptions.values() {
                 self.live.unsubscribe(subscription.live, session);
             }
@@ -124,6 +141,12 @@ impl AppState {
             return;
         }
         match message {
+            ClientMessage::Subscribe(_) | ClientMessage::Unsubscribe(_) => {
+                self.native_message(session, message, now);
+            }
+            ClientMessage::Transact(Transact { seq: Some(_), .. }) => {
+                self.native_message(session, message, now);
+            }
             ClientMessage::Transact(transact) => self.transact(session, transact, now),
             ClientMessage::AddQuery(add) => self.add_query(session, add),
             ClientMessage::RemoveQuery(remove) => self.remove_query(session, &remove),
@@ -131,10 +154,7 @@ impl AppState {
             | ClientMessage::LeaveRoom(_)
             | ClientMessage::SetPresence(_)
             | ClientMessage::ClientBroadcast(_) => self.room_message(session, &message),
-            ClientMessage::Init(_)
-            | ClientMessage::Subscribe(_)
-            | ClientMessage::Unsubscribe(_)
-            | ClientMessage::Unknown { .. } => {
+            ClientMessage::Init(_) | ClientMessage::Unknown { .. } => {
                 let body = ErrorBody::invalid_op(message.op());
                 let event = message.client_event_id();
                 let error = ErrorMessage::answering(body, message.op(), event, None);

@@ -17,6 +17,7 @@ use super::frame::Frame;
 use super::held::{HeldOutput, HeldOutputs, Remedy};
 use super::limits::AppLimits;
 use super::live::LiveQueries;
+use super::native::Native;
 use super::outcomes::{self, Outcomes};
 use super::pipeline::{Durability, Pipeline};
 use super::refusal::{too_many_steps, tx_refused};
@@ -113,6 +114,9 @@ pub struct AppState {
     held: HeldOutputs,
     outputs: VecDeque<Output>,
     pub(super) live: LiveQueries,
+    pub(super) native: Native,
+    /// Names the database's present life: another after every first start and restore.
+    pub(super) epoch: u64,
     pub(super) sessions: HashMap<SessionKey, SessionState, FxBuildHasher>,
     pub(super) last_session: u64,
     pub(super) rooms: Rooms,
@@ -151,6 +155,8 @@ impl AppState {
             last_at,
             outcomes,
             commits_after_snapshot,
+            epoch,
+            floors,
         } = loaded;
         for attr in schema::system_attrs() {
             if index.catalog().get(attr.id).is_none() {
@@ -162,9 +168,11 @@ impl AppState {
         let retention_ms = i64::try_from(limits.outcome_retention.as_millis()).unwrap_or(i64::MAX);
         Self {
             jobs: Jobs::resumed(&index, now),
-            outcomes: Outcomes::new(limits.outcomes_max, retention_ms, outcomes),
+            outcomes: Outcomes::new(limits.outcomes_max, retention_ms, outcomes, floors),
             pipeline: Pipeline::new(durability, log_position),
             live: LiveQueries::new(limits.fragment_bytes_max),
+            native: Native::default(),
+            epoch: epoch.unwrap_or_else(|| u64::try_from(now).unwrap_or(0)),
             identity,
             rooms: Rooms::new(limits.rooms.clone()),
             limits,
@@ -270,6 +278,7 @@ impl AppState {
             match entry {
                 LogEntry::Committed { position, event, commit, .. } => {
                     self.index.undo(&commit);
+                    self.native.tail.pop(position);
                     self.position = TxId(position.0 - 1);
                     self.attrs.feel(&commit);
                     if let Some(event) = event {
@@ -281,6 +290,8 @@ impl AppState {
         }
         self.jobs.taken_back(self.position);
         self.live.feel_everything(&self.index);
+        self.native.sources.feel_everything(&self.index);
+        self.undo_acks();
         // Positions are taken again, perhaps by others.
         self.sessions.values_mut().for_each(|session| session.last_commit = None);
         for held in self.held.take_all() {
@@ -299,6 +310,7 @@ impl AppState {
                 self.send_query_ok(session, &canonical, event);
             }
             Remedy::Refresh { session } => self.catch_up_fully(session),
+            Remedy::Resync { session, from, acks } => self.resync_native(session, from, &acks),
             Remedy::FailTransaction { session, event } => {
                 self.send_lost(session, event.as_ref());
                 self.catch_up_fully(session);
@@ -405,12 +417,20 @@ impl AppState {
         self.changes_since_snapshot += commit.len();
         self.attrs.feel(&commit);
         self.live.feel(&commit, &self.index);
+        self.native.sources.feel(&commit, &self.index);
         if let Some(event) = &event {
             self.outcomes.record(event, Outcome::Accepted(position), at);
         }
         let commit = Arc::new(commit);
+        let author = event.as_ref().and_then(EventKey::number).map(|(client, _)| client);
+        self.native.tail.push(position, commit.clone(), author);
         self.pipeline.push(LogEntry::Committed { position, at, event, commit });
         position
+    }
+
+    /// The time of the last commit.
+    pub(super) const fn last_at(&self) -> i64 {
+        self.last_at
     }
 
     /// Time does not go back, whatever the clock does.

@@ -226,7 +226,7 @@ impl AppTask {
         open: OpenSession,
         reply: oneshot::Sender<Result<OpenedSession, ErrorBody>>,
     ) {
-        let opened = self.state.open_session(open).map(|key| {
+        let opened = self.state.open_session(open, now_ms()).map(|key| {
             let (sender, frames) = mpsc::unbounded_channel();
             let meter = Arc::new(OutboundMeter::default());
             let backlog = VecDeque::new();

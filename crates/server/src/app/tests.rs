@@ -2,6 +2,7 @@
 
 mod durability;
 mod flushes;
+mod native;
 mod presence;
 mod refreshes;
 mod schema_jobs;
@@ -110,8 +111,8 @@ impl Harness {
 
     fn open_with(&mut self, features: Features) -> SessionKey {
         let id = SessionId(Uuid::from_u128(u128::from(self.state.session_count() as u64 + 1)));
-        let open = OpenSession { id, features, is_admin: false, event: None };
-        let session = self.state.open_session(open).unwrap();
+        let open = OpenSession { id, features, is_admin: false, event: None, native: None };
+        let session = self.state.open_session(open, self.now).unwrap();
         self.settle();
         session
     }

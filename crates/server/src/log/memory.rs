@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use tricedb_core::id::TxId;
 use tricedb_core::index::TripleIndex;
 
-use super::{CommitLog, LoadedLog, LogEntry, LogError, LoggedOutcome, Outcome, SnapshotImage};
+use super::{
+    CommitLog, LoadedLog, LogEntry, LogError, LoggedOutcome, Outcome, SnapshotImage, new_epoch,
+};
 
 /// A log in memory, for tests and for apps that need not outlive the server.
 ///
@@ -27,6 +29,7 @@ struct Held {
     /// The committed entries after the snapshot.
     tail: Vec<LogEntry>,
     outcomes: Vec<LoggedOutcome>,
+    epoch: Option<u64>,
 }
 
 impl Held {
@@ -86,7 +89,8 @@ impl CommitLog for MemoryLog {
     }
 
     async fn load(&mut self) -> Result<LoadedLog, LogError> {
-        let held = self.held()?;
+        let mut held = self.held()?;
+        let epoch = *held.epoch.get_or_insert_with(new_epoch);
         let mut index = held.snapshot.clone();
         for entry in &held.tail {
             if let LogEntry::Committed { commit, .. } = entry {
@@ -99,6 +103,8 @@ impl CommitLog for MemoryLog {
             last_at: held.last_at,
             outcomes: held.outcomes.clone(),
             commits_after_snapshot: held.tail.len(),
+            epoch: Some(epoch),
+            floors: Vec::new(),
         })
     }
 

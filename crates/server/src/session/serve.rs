@@ -268,6 +268,7 @@ impl Peer {
                 features: init.versions.features(),
                 is_admin: init.admin_token.is_some(),
                 event: init.client_event_id.clone(),
+                native: init.native.clone(),
             };
             match app.open_session(open).await {
                 Ok(session) => return Ok(session),

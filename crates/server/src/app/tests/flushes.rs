@@ -83,6 +83,7 @@ impl Disk {
             features: Features::of("1.0.67"),
             is_admin: false,
             event: None,
+            native: None,
         };
         let mut session = self.app.open_session(open).await.unwrap();
         let frame = session.next_frame().await.unwrap();

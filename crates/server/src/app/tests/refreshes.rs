@@ -438,8 +438,9 @@ fn limits_refuse_what_is_beyond_them() {
         features: Features::default(),
         is_admin: false,
         event: None,
+        native: None,
     };
-    assert!(app.state.open_session(open).is_err());
+    assert!(app.state.open_session(open, NOW).is_err());
 }
 
 #[test]

@@ -98,6 +98,7 @@ async fn an_answer_comes_with_the_flush_and_not_before() {
         features: Features::default(),
         is_admin: false,
         event: None,
+        native: None,
     };
     let mut session = server.app.open_session(open).await.unwrap();
     assert!(session.try_next_frame().is_none());
@@ -125,6 +126,7 @@ async fn an_app_that_may_or_may_not_have_committed_says_nothing() {
         features: Features::default(),
         is_admin: false,
         event: None,
+        native: None,
     };
     let mut session = app.open_session(open).await.unwrap();
     session.next_frame().await.unwrap();
@@ -206,6 +208,7 @@ async fn what_waits_for_one_session_is_bounded_however_much_it_asks_for() {
         features: Features::of("1.0.67"),
         is_admin: false,
         event: None,
+        native: None,
     };
     let mut session = app.open_session(open).await.unwrap();
     let first = session.next_frame().await.unwrap();

@@ -16,7 +16,7 @@ use crate::log::LogError;
 /// Marks a SQLite file as a log of ours (`TrLg`).
 const APPLICATION_ID: i64 = 0x5472_4c67;
 /// The version of the tables below.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// Every batch size up to the largest single statement has a statement of its own.
 const STATEMENT_CACHE: usize = super::rows::STATEMENT_ROWS_MAX + 24;
@@ -54,6 +54,25 @@ const TABLES: &str = "
         error BLOB
     ) STRICT;
 ";
+
+/// What came with the second version: the database's life, and for native clients up to which number
+/// outcomes are forgotten.
+const TABLES_2: &str = "
+    CREATE TABLE life (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        epoch INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE floors (
+        client TEXT PRIMARY KEY,
+        number INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// The statements that begin a life.
+fn tables_2() -> String {
+    let epoch = crate::log::new_epoch();
+    format!("{TABLES_2} INSERT INTO life VALUES (1, {epoch}); PRAGMA user_version = {FORMAT};")
+}
 
 /// What went wrong with which file.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +124,10 @@ pub(super) async fn open(
     if application != APPLICATION_ID {
         return Err(damaged(path, "not the log of an app"));
     }
-    if format != FORMAT {
+    if format == 1 {
+        let sql = sqlx::AssertSqlSafe(format!("BEGIN; {} COMMIT;", tables_2()));
+        sqlx::raw_sql(sql).execute(&mut connection).await.map_err(wrap)?;
+    } else if format != FORMAT {
         let reason = format!("written by another version: its format is {format}, not {FORMAT}");
         return Err(damaged(path, &reason));
     }
@@ -122,8 +144,8 @@ pub(super) async fn create(
     // Refuses an existing file, which SQLite would open.
     File::create_new(path).map_err(|error| wrap(sqlx::Error::Io(error)))?;
     let mut connection = connect(path, options, true).await.map_err(wrap)?;
-    let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};");
-    let sql = sqlx::AssertSqlSafe(format!("BEGIN; {mark} {TABLES} COMMIT;"));
+    let mark = format!("PRAGMA application_id = {APPLICATION_ID};");
+    let sql = sqlx::AssertSqlSafe(format!("BEGIN; {mark} {TABLES} {} COMMIT;", tables_2()));
     sqlx::raw_sql(sql).execute(&mut connection).await.map_err(wrap)?;
     assert_durable(path, &mut connection).await?;
     Ok(connection)

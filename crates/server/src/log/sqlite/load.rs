@@ -1,6 +1,6 @@
 //! Reading the state back.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tricedb_core::id::{EventId, TxId};
 use tricedb_core::index::TripleIndex;
 use tricedb_core::tx::Commit;
+use uuid::Uuid;
 
 use super::chunk::Rebuild;
 use super::file::{damaged, storage_error};
@@ -58,6 +59,27 @@ fn rebuild(mut parts: mpsc::Receiver<Part>) -> Result<TripleIndex, String> {
     Ok(rebuild.index)
 }
 
+/// For native clients the number up to which outcomes are forgotten.
+type Floors = HashMap<Uuid, u64>;
+
+/// Gathers outcomes: those of the retention time, and of older ones the highest numbers.
+struct Named<'a> {
+    since: i64,
+    outcomes: &'a mut Vec<LoggedOutcome>,
+    floors: &'a mut Floors,
+}
+
+impl Named<'_> {
+    fn take(&mut self, outcome: LoggedOutcome) {
+        if outcome.at >= self.since {
+            self.outcomes.push(outcome);
+        } else if let Some((client, seq)) = outcome.event.number() {
+            let floor = self.floors.entry(client).or_default();
+            *floor = seq.max(*floor);
+        }
+    }
+}
+
 struct Reader<'a> {
     path: &'a Path,
     connection: &'a mut SqliteConnection,
@@ -81,17 +103,26 @@ impl Reader<'_> {
                 })?;
         let (snapshot, snapshot_at, chunks) = state;
         self.chunks(snapshot, chunks, &parts).await?;
-        let mut outcomes = self.outcomes(outcomes_since).await?;
+        let epoch: i64 = sqlx::query_scalar("SELECT epoch FROM life")
+            .fetch_one(&mut *self.connection)
+            .await
+            .map_err(wrap)?;
+        let mut floors = self.floors().await?;
+        let mut outcomes = self.outcomes(outcomes_since, &mut floors).await?;
         let mut loaded = LoadedLog {
             position: position(snapshot),
             last_at: snapshot_at,
+            epoch: u64::try_from(epoch).ok(),
             ..LoadedLog::default()
         };
-        self.tail(snapshot, outcomes_since, &mut loaded, &mut outcomes, parts).await?;
+        let mut named =
+            Named { since: outcomes_since, outcomes: &mut outcomes, floors: &mut floors };
+        self.tail(snapshot, &mut loaded, &mut named, parts).await?;
         outcomes.sort_by_key(|outcome| outcome.at);
         let mut known = HashSet::new();
         outcomes.retain(|outcome| known.insert(outcome.event.clone()));
         loaded.outcomes = outcomes;
+        loaded.floors = floors.into_iter().collect();
         Ok((loaded, position(snapshot)))
     }
 
@@ -126,28 +157,45 @@ impl Reader<'_> {
     }
 
     /// The outcomes of transactions that were rejected or whose commits are trimmed.
-    async fn outcomes(&mut self, since: i64) -> Result<Vec<LoggedOutcome>, LogError> {
+    async fn outcomes(
+        &mut self,
+        since: i64,
+        floors: &mut Floors,
+    ) -> Result<Vec<LoggedOutcome>, LogError> {
         let path = self.path;
         let wrap = |error| storage_error("cannot read", path, error);
-        let mut rows = sqlx::query(
-            "SELECT at, user, event, position, error FROM outcomes WHERE at >= ? ORDER BY number",
-        )
-        .bind(since)
-        .fetch(&mut *self.connection);
+        let mut rows =
+            sqlx::query("SELECT at, user, event, position, error FROM outcomes ORDER BY number")
+                .fetch(&mut *self.connection);
         let mut outcomes = Vec::new();
+        let mut named = Named { since, outcomes: &mut outcomes, floors };
         while let Some(row) = rows.try_next().await.map_err(wrap)? {
-            outcomes.push(outcome(path, &row)?);
+            named.take(outcome(path, &row)?);
         }
         Ok(outcomes)
+    }
+
+    /// Up to which number the outcomes of native clients were removed.
+    async fn floors(&mut self) -> Result<Floors, LogError> {
+        let path = self.path;
+        let wrap = |error| storage_error("cannot read", path, error);
+        let rows: Vec<(String, i64)> = sqlx::query_as("SELECT client, number FROM floors")
+            .fetch_all(&mut *self.connection)
+            .await
+            .map_err(wrap)?;
+        let floor = |(client, number): (String, i64)| {
+            let name = EventKey { user: Some(client), event: EventId::new(number.to_string()) };
+            name.number().ok_or_else(|| damaged(path, "a floor belongs to nobody"))
+        };
+        rows.into_iter().map(floor).collect()
     }
 
     /// The commits after the snapshot, and the outcomes of all that are not trimmed yet.
     async fn tail(
         &mut self,
         snapshot: i64,
-        outcomes_since: i64,
         loaded: &mut LoadedLog,
-        outcomes: &mut Vec<LoggedOutcome>,
+        named: &mut Named<'_>,
         parts: mpsc::Sender<Part>,
     ) -> Result<(), LogError> {
         let path = self.path;
@@ -158,9 +206,9 @@ impl Reader<'_> {
         while let Some(row) = rows.try_next().await.map_err(wrap)? {
             let number: i64 = row.try_get(0).map_err(wrap)?;
             let at: i64 = row.try_get(1).map_err(wrap)?;
-            if let (Some(event), true) = (event_key(path, &row, 2)?, at >= outcomes_since) {
+            if let Some(event) = event_key(path, &row, 2)? {
                 let outcome = Outcome::Accepted(position(number));
-                outcomes.push(LoggedOutcome { event, outcome, at });
+                named.take(LoggedOutcome { event, outcome, at });
             }
             if number <= snapshot {
                 continue;

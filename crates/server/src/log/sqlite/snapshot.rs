@@ -158,14 +158,27 @@ impl SnapshotJob {
 
     async fn forget(&self, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
         // In the order of writing, which is nearly that of time: no index to maintain with every commit.
+        let mut transaction = connection.begin().await?;
+        // Names of native clients' transactions are numbers, and how far they went stays known.
+        sqlx::query(
+            "INSERT INTO floors SELECT user, MAX(CAST(event AS INTEGER)) FROM outcomes
+             WHERE at < ? AND user LIKE 'client:%' AND number IN
+             (SELECT number FROM outcomes ORDER BY number LIMIT ?) GROUP BY user
+             ON CONFLICT (client) DO UPDATE SET number = MAX(number, excluded.number)",
+        )
+        .bind(self.outcomes_since)
+        .bind(OUTCOMES_PER_STEP)
+        .execute(&mut *transaction)
+        .await?;
         let done = sqlx::query(
             "DELETE FROM outcomes WHERE at < ? AND number IN
              (SELECT number FROM outcomes ORDER BY number LIMIT ?)",
         )
         .bind(self.outcomes_since)
         .bind(OUTCOMES_PER_STEP)
-        .execute(connection)
+        .execute(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         Ok(done.rows_affected() > 0)
     }
 }

@@ -1,0 +1,172 @@
+//! All queries of native sessions, and which of them a commit touches.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use rustc_hash::FxBuildHasher;
+use tricedb_core::id::AttrId;
+use tricedb_core::index::TripleIndex;
+use tricedb_core::query::Query;
+use tricedb_core::tx::Commit;
+
+use super::super::live::Rights;
+use super::super::sessions::SessionKey;
+use super::source::Source;
+
+/// A place in [`Sources`]; taken again by another query once the last reader is gone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct SourceId(u32);
+
+/// What makes two subscriptions share one source.
+type SourceKey = (Arc<str>, Rights);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(in crate::app) struct Sources {
+    by_key: HashMap<SourceKey, SourceId, FxBuildHasher>,
+    slots: Vec<Option<Source>>,
+    free: Vec<SourceId>,
+    /// Which sources read an attribute.
+    by_attr: HashMap<AttrId, BTreeSet<SourceId>, FxBuildHasher>,
+    stale: Vec<SourceId>,
+}
+
+impl Sources {
+    pub(super) fn get_mut(&mut self, id: SourceId) -> Option<&mut Source> {
+        self.slots.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// Whether nothing remains of queries that came and went, but places to be taken again.
+    #[cfg(test)]
+    pub(in crate::app) fn holds_nothing(&self) -> bool {
+        self.by_key.is_empty()
+            && self.by_attr.is_empty()
+            && self.slots.iter().all(Option::is_none)
+            && self.free.len() == self.slots.len()
+    }
+
+    /// Enters a reader; the query becomes a source if it is none.
+    pub(super) fn enter(
+        &mut self,
+        index: &TripleIndex,
+        query: Query,
+        rights: Rights,
+        reader: SessionKey,
+    ) -> SourceId {
+        let key = (query.canonical(), rights);
+        let id = match self.by_key.get(&key) {
+            Some(id) => *id,
+            None => {
+                let source = Some(Source::new(index, query, rights));
+                let id = match self.free.pop() {
+                    Some(id) => {
+                        self.slots[id.0 as usize] = source;
+                        id
+                    }
+                    None => {
+                        self.slots.push(source);
+                        SourceId(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
+                    }
+                };
+                self.by_key.insert(key, id);
+                self.enter_reads(id);
+                id
+            }
+        };
+        if let Some(source) = self.get_mut(id) {
+            *source.readers.entry(reader).or_default() += 1;
+        }
+        id
+    }
+
+    /// Removes a reader; the source goes with its last one.
+    pub(super) fn leave(&mut self, id: SourceId, reader: SessionKey) {
+        let Some(source) = self.get_mut(id) else { return };
+        if let Some(count) = source.readers.get_mut(&reader) {
+            *count -= 1;
+            if *count == 0 {
+                source.readers.remove(&reader);
+            }
+        }
+        if source.readers.is_empty() {
+            self.leave_reads(id);
+            if let Some(source) = self.slots[id.0 as usize].take() {
+                self.by_key.remove(&(source.query.canonical(), source.rights));
+                // Lists may still name the id; what they mean for a later query there is harmless.
+                self.free.push(id);
+            }
+        }
+    }
+
+    fn enter_reads(&mut self, id: SourceId) {
+        let Some(source) = self.slots[id.0 as usize].as_ref() else { return };
+        for attr in source.reads.attrs() {
+            self.by_attr.entry(attr).or_default().insert(id);
+        }
+    }
+
+    fn leave_reads(&mut self, id: SourceId) {
+        let Some(source) = self.slots[id.0 as usize].as_ref() else { return };
+        for attr in source.reads.attrs() {
+            if let Some(sources) = self.by_attr.get_mut(&attr) {
+                sources.remove(&id);
+                if sources.is_empty() {
+                    self.by_attr.remove(&attr);
+                }
+            }
+        }
+    }
+
+    /// Marks what a commit touches. The index is the one after the commit.
+    pub(in crate::app) fn feel(&mut self, commit: &Commit, index: &TripleIndex) {
+        if commit.attrs().next().is_some() {
+            let touches = |source: &Source| source.reads.touches(commit, index.catalog());
+            let touched: Vec<SourceId> = self.ids(touches).collect();
+            touched.into_iter().for_each(|id| self.replan(id, index));
+            return;
+        }
+        let mut last = None;
+        for fact in commit.facts().filter(|fact| last.replace(fact.attr) != Some(fact.attr)) {
+            for id in self.by_attr.get(&fact.attr).into_iter().flatten() {
+                if let Some(source) = self.slots[id.0 as usize].as_mut()
+                    && !std::mem::replace(&mut source.is_stale, true)
+                {
+                    self.stale.push(*id);
+                }
+            }
+        }
+    }
+
+    /// Plans and evaluates everything anew, when next asked for: after changes were taken back.
+    pub(in crate::app) fn feel_everything(&mut self, index: &TripleIndex) {
+        let all: Vec<SourceId> = self.ids(|_| true).collect();
+        all.into_iter().for_each(|id| self.replan(id, index));
+    }
+
+    fn ids(&self, wanted: impl Fn(&Source) -> bool) -> impl Iterator<Item = SourceId> {
+        let slots = (0..).zip(&self.slots);
+        slots.filter(move |(_, slot)| slot.as_ref().is_some_and(&wanted)).map(|(n, _)| SourceId(n))
+    }
+
+    fn replan(&mut self, id: SourceId, index: &TripleIndex) {
+        self.leave_reads(id);
+        if let Some(source) = self.get_mut(id) {
+            source.replan(index);
+            self.stale.push(id);
+        }
+        self.enter_reads(id);
+    }
+
+    /// What was touched since the last call.
+    pub(super) fn take_stale(&mut self) -> Vec<SourceId> {
+        let mut stale = std::mem::take(&mut self.stale);
+        stale.sort_unstable();
+        stale.dedup();
+        stale
+    }
+
+    /// Gives up large encodings.
+    pub(super) fn evict(&mut self, bytes_max: usize) {
+        self.slots.iter_mut().flatten().for_each(|source| source.evict(bytes_max));
+    }
+}
