@@ -67,6 +67,9 @@ pub(crate) enum BenchError {
     /// A task of the benchmark ended before its work was done.
     #[error("a task of the benchmark ended early")]
     Task(#[from] tokio::task::JoinError),
+    /// A binary frame of the server cannot be read.
+    #[error("cannot read a frame")]
+    Frame(#[from] tricedb_protocol::native::BinaryError),
     /// What was measured cannot be written as JSON.
     #[error("cannot write JSON")]
     Json(#[from] serde_json::Error),

@@ -95,6 +95,10 @@ pub(crate) enum Target {
     AtMost(f64),
     /// At most the limit's median and this much more.
     AtMostAboveLimit(f64),
+    /// At most this many times the limit's median.
+    AtMostTimesLimit(f64),
+    /// At least this.
+    AtLeast(f64),
     /// At least this share of the limit's median.
     ShareOfLimit(f64),
 }
@@ -150,6 +154,8 @@ impl Figure {
         self.target.map(|target| match target {
             Target::AtMost(bound) => value / bound,
             Target::AtMostAboveLimit(margin) => value / (limit + margin),
+            Target::AtMostTimesLimit(times) => value / (limit * times),
+            Target::AtLeast(bound) => bound / value,
             Target::ShareOfLimit(share) => limit * share / value,
         })
     }
@@ -165,6 +171,8 @@ impl Figure {
             None => String::new(),
             Some(Target::AtMost(bound)) => format!("≤ {}", number(bound)),
             Some(Target::AtMostAboveLimit(margin)) => format!("≤ limit + {}", number(margin)),
+            Some(Target::AtMostTimesLimit(times)) => format!("≤ {times} × limit"),
+            Some(Target::AtLeast(bound)) => format!("≥ {}", number(bound)),
             Some(Target::ShareOfLimit(share)) => format!("≥ {share} × limit"),
         }
     }

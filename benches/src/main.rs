@@ -19,11 +19,13 @@ mod engine;
 mod error;
 mod figure;
 mod memory;
+mod native;
 mod programs;
 mod relay;
 mod roundtrip;
 mod session;
 mod socket;
+mod sync;
 mod todos;
 
 use std::fs;
@@ -60,6 +62,9 @@ enum Part {
     /// Pass frames on
     #[command(name = programs::RELAY, hide = true)]
     Relay,
+    /// Pass frames of one connection on to all others
+    #[command(name = programs::BROADCAST, hide = true)]
+    Broadcast,
     /// Store a row for each frame
     #[command(name = programs::COMMITTER, hide = true)]
     Committer,
@@ -81,6 +86,8 @@ enum Bench {
     Memory,
     /// The engine alone
     Core,
+    /// Native and plain sessions: round trips, fan-out, hydration, queues, reconnecting
+    Sync,
 }
 
 impl Bench {
@@ -91,6 +98,7 @@ impl Bench {
             Self::Coldstart => "coldstart",
             Self::Memory => "memory",
             Self::Core => "core",
+            Self::Sync => "sync",
         }
     }
 
@@ -101,6 +109,7 @@ impl Bench {
             Self::Coldstart => run_async(coldstart::run(programs)),
             Self::Memory => run_async(memory::run(programs)),
             Self::Core => engine::run(programs),
+            Self::Sync => run_async(sync::run(programs)),
         }
     }
 }
@@ -110,6 +119,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.part {
         None => run(&arguments),
         Some(Part::Relay) => run_async(relay::serve()).map(|()| ExitCode::SUCCESS),
+        Some(Part::Broadcast) => run_async(relay::broadcast()).map(|()| ExitCode::SUCCESS),
         Some(Part::Committer) => run_async(committer::serve()).map(|()| ExitCode::SUCCESS),
         Some(Part::Load) => engine::load_and_report().map(|line| {
             println!("{line}");

@@ -75,16 +75,30 @@ pub(crate) async fn run(programs: &Programs) -> Result<Vec<Figure>, BenchError> 
     ])
 }
 
-/// Raises this process's limit of descriptors as far as needed and allowed; children inherit it.
-fn allow_descriptors() -> Result<(), BenchError> {
+/// Raises this process's limit of descriptors for a thousand connections; children inherit it.
+///
+/// # Errors
+/// [`BenchError::Io`].
+pub(crate) fn allow_descriptors() -> Result<(), BenchError> {
+    allow_many_descriptors(DESCRIPTORS).map(drop)
+}
+
+/// Raises this process's limit of descriptors; children inherit it. Whether that is allowed.
+///
+/// # Errors
+/// [`BenchError::Io`].
+pub(crate) fn allow_many_descriptors(wanted: u64) -> Result<bool, BenchError> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limits = getrlimit(Resource::Nofile);
-    if limits.current.is_some_and(|current| current < DESCRIPTORS) {
-        limits.current = Some(DESCRIPTORS);
+    if limits.maximum.is_some_and(|maximum| maximum < wanted) {
+        return Ok(false);
+    }
+    if limits.current.is_some_and(|current| current < wanted) {
+        limits.current = Some(wanted);
         setrlimit(Resource::Nofile, limits)
             .map_err(|error| io_error("raise the limit of open descriptors")(error.into()))?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// What a connection of the relay takes, idle and after a large message, in bytes.
@@ -227,7 +241,10 @@ async fn attend(
 }
 
 /// A process's resident memory once it has stopped changing.
-async fn settled(process: &Serving) -> Result<u64, BenchError> {
+///
+/// # Errors
+/// [`BenchError`].
+pub(crate) async fn settled(process: &Serving) -> Result<u64, BenchError> {
     const LIMIT: Duration = Duration::from_secs(60);
     const INTERVAL: Duration = Duration::from_millis(100);
     const EQUAL_READINGS: usize = 15;

@@ -13,6 +13,8 @@ use crate::error::{BenchError, io_error};
 
 /// The hidden command of this program that runs the relay.
 pub(crate) const RELAY: &str = "relay";
+/// The hidden command of this program that passes frames of one connection on to all others.
+pub(crate) const BROADCAST: &str = "broadcast";
 /// The hidden command of this program that stores a row for each frame.
 pub(crate) const COMMITTER: &str = "committer";
 /// The hidden command of this program that loads rows and reports what it took.
@@ -78,6 +80,15 @@ impl Programs {
     pub(crate) fn relay(&self) -> Result<Serving, BenchError> {
         let mut command = Command::new(&self.itself);
         Serving::start("the relay", command.arg(RELAY), &self.directory()?)
+    }
+
+    /// Starts the process that passes frames of one connection on to all others.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub(crate) fn broadcaster(&self) -> Result<Serving, BenchError> {
+        let mut command = Command::new(&self.itself);
+        Serving::start("the broadcaster", command.arg(BROADCAST), &self.directory()?)
     }
 
     /// Starts the process that stores a row for each frame.

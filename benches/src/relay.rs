@@ -4,7 +4,9 @@ use std::io::Write as _;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::child::ANNOUNCEMENT;
 use crate::error::{BenchError, io_error};
@@ -66,6 +68,57 @@ pub(crate) async fn accept(
     tokio_tungstenite::accept_async_with_config(stream, Some(socket::config()))
         .await
         .map_err(|source| BenchError::Socket { peer: PEER, source: Box::new(source) })
+}
+
+/// Serves on a free port until its standard input ends: every frame of the first connection goes to all
+/// later ones as it is, each of which has a task and a queue of its own.
+///
+/// # Errors
+/// [`BenchError`].
+pub(crate) async fn broadcast() -> Result<(), BenchError> {
+    let listener = listen().await?;
+    tokio::select! {
+        served = accept_audience(&listener) => served,
+        () = crate::input_ended() => Ok(()),
+    }
+}
+
+async fn accept_audience(listener: &TcpListener) -> Result<(), BenchError> {
+    let mut speaker = accept(listener).await?;
+    let mut audience: Vec<mpsc::UnboundedSender<Message>> = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            said = speaker.next() => match said {
+                Some(Ok(message)) if message.is_text() || message.is_binary() => {
+                    audience.retain(|listener| listener.send(message.clone()).is_ok());
+                }
+                Some(Ok(_)) => {}
+                _ => return Ok(()),
+            },
+            socket = accept(listener) => {
+                let (sender, mut told) = mpsc::unbounded_channel();
+                audience.push(sender);
+                let mut socket = socket?;
+                tokio::spawn(async move {
+                    loop {
+                        tokio::select! {
+                            message = told.recv() => {
+                                let Some(message) = message else { return };
+                                if socket.send(message).await.is_err() {
+                                    return;
+                                }
+                            }
+                            heard = socket.next() => match heard {
+                                Some(Ok(_)) => {}
+                                _ => return,
+                            },
+                        }
+                    }
+                });
+            }
+        }
+    }
 }
 
 async fn forward(mut from: WebSocketStream<TcpStream>, mut to: WebSocketStream<TcpStream>) {

@@ -120,6 +120,14 @@ impl Session {
         }
     }
 
+    /// Waits for a frame that holds `mark`, and gives its bytes.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub(crate) async fn seen_bytes(&mut self, mark: &str) -> Result<usize, BenchError> {
+        Ok(self.socket.until("refresh-ok", mark).await?.len())
+    }
+
     /// The next frame or ping. Safe to cancel.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
 use crate::error::{BenchError, io_error};
 
@@ -26,6 +26,8 @@ pub(crate) fn config() -> WebSocketConfig {
 pub(crate) enum Incoming {
     /// A text frame.
     Text(Utf8Bytes),
+    /// A binary frame.
+    Binary(Bytes),
     /// A ping; it is answered with the next read.
     Ping,
 }
@@ -65,7 +67,22 @@ impl Socket {
         sent.map_err(|source| BenchError::Socket { peer: self.peer, source: Box::new(source) })
     }
 
-    /// The next text frame or ping. Safe to cancel.
+    /// Sends text frames together, with one flush.
+    ///
+    /// # Errors
+    /// [`BenchError::Socket`].
+    pub(crate) async fn send_all(
+        &mut self,
+        texts: impl IntoIterator<Item = String>,
+    ) -> Result<(), BenchError> {
+        let wrap = |source| BenchError::Socket { peer: self.peer, source: Box::new(source) };
+        for text in texts {
+            self.stream.feed(Message::Text(text.into())).await.map_err(wrap)?;
+        }
+        self.stream.flush().await.map_err(wrap)
+    }
+
+    /// The next frame or ping. Safe to cancel.
     ///
     /// # Errors
     /// [`BenchError::Socket`], [`BenchError::Closed`].
@@ -73,6 +90,7 @@ impl Socket {
         loop {
             match self.stream.next().await {
                 Some(Ok(Message::Text(text))) => return Ok(Incoming::Text(text)),
+                Some(Ok(Message::Binary(bytes))) => return Ok(Incoming::Binary(bytes)),
                 Some(Ok(Message::Ping(_))) => return Ok(Incoming::Ping),
                 Some(Ok(Message::Close(_))) | None => {
                     return Err(BenchError::Closed { peer: self.peer });

@@ -48,6 +48,11 @@ impl Todos {
         Self { id: ids.next_uuid(), attrs: std::array::from_fn(|_| ids.next_uuid()) }
     }
 
+    /// The attribute `title`.
+    pub(crate) const fn title(&self) -> Uuid {
+        self.attrs[0]
+    }
+
     /// The steps that make the attributes.
     pub(crate) fn attr_steps(&self, ids: &mut Ids) -> Vec<Json> {
         let names = std::iter::once((self.id, "id")).chain(self.attrs.into_iter().zip(LABELS));
