@@ -27,6 +27,7 @@ mod session;
 mod socket;
 mod sync;
 mod todos;
+mod tx;
 
 use std::fs;
 use std::path::PathBuf;
@@ -88,6 +89,8 @@ enum Bench {
     Core,
     /// Native and plain sessions: round trips, fan-out, hydration, queues, reconnecting
     Sync,
+    /// Transactions: prepared, applied, shown, queued and made durable
+    Tx,
 }
 
 impl Bench {
@@ -99,6 +102,7 @@ impl Bench {
             Self::Memory => "memory",
             Self::Core => "core",
             Self::Sync => "sync",
+            Self::Tx => "tx",
         }
     }
 
@@ -110,6 +114,7 @@ impl Bench {
             Self::Memory => run_async(memory::run(programs)),
             Self::Core => engine::run(programs),
             Self::Sync => run_async(sync::run(programs)),
+            Self::Tx => run_async(tx::run(programs)),
         }
     }
 }
