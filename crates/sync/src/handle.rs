@@ -6,13 +6,15 @@ use tokio::sync::watch;
 use tricedb_core::id::{EntityId, EventId};
 use tricedb_core::query::{Explanation, Query, QueryError};
 use tricedb_core::tx::Operation;
+use tricedb_protocol::PresenceData;
 
 use crate::engine::{
     ConnectionStatus, PendingTransaction, QueryFailure, QueryResultSnapshot, QueueError,
-    RetryError, TransactError,
+    RetryError, RoomError, TransactError,
 };
 use crate::mailbox::SyncEvents;
 use crate::receipt::Receipt;
+use crate::rooms::RoomHandle;
 use crate::shared::Shared;
 use crate::watching::Subscription;
 
@@ -144,6 +146,20 @@ impl SyncHandle {
     /// [`QueueError`].
     pub fn dismiss(&self, id: &EventId) -> Result<(), QueueError> {
         self.shared().with(|engine, _| engine.dismiss(id))
+    }
+
+    /// Enters a room, now and with every later connection, until the last handle of it is dropped. Presence
+    /// is merged over what the client shows there already.
+    ///
+    /// # Errors
+    /// [`RoomError::Closed`], [`RoomError::IdInUse`]; nothing happened then.
+    pub fn join_room(
+        &self,
+        kind: &str,
+        id: &str,
+        presence: PresenceData,
+    ) -> Result<RoomHandle, RoomError> {
+        self.shared().join_room(kind, id, presence)
     }
 
     /// Connects, now if there is no connection.

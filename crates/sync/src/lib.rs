@@ -14,6 +14,7 @@ mod engine;
 mod handle;
 mod mailbox;
 mod receipt;
+mod rooms;
 mod shared;
 mod watching;
 mod websocket;
@@ -28,5 +29,6 @@ pub use engine::{
 pub use handle::{CloseError, PendingList, SyncHandle};
 pub use mailbox::SyncEvents;
 pub use receipt::{LocalError, Receipt, SyncedError};
+pub use rooms::{PeerEvent, PeerEvents, RoomHandle, TopicMessages};
 pub use watching::{Shown, Subscription};
 pub use websocket::{UrlError, WebSocketTransport};

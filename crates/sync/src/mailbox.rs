@@ -10,13 +10,16 @@ use futures_util::Stream;
 use crate::engine::SyncEvent;
 
 /// Most events that wait for one reader; the oldest make way.
-const EVENTS_MAX: usize = 1024;
+pub(crate) const EVENTS_MAX: usize = 1024;
 
 /// Whether the newest item replaces the one before, or joins a queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Keeps {
     Latest,
-    Queue,
+    /// The oldest make way when there are more than `max`.
+    Queue {
+        max: usize,
+    },
 }
 
 /// Holds what one reader has not read yet.
@@ -31,6 +34,8 @@ struct Inner<T> {
     unread: VecDeque<T>,
     /// The newest item, read or not.
     latest: Option<T>,
+    /// How many had to make way unread.
+    missed: u64,
     ended: bool,
     waker: Option<Waker>,
 }
@@ -38,7 +43,7 @@ struct Inner<T> {
 impl<T: Clone> Mailbox<T> {
     pub(crate) fn new(keeps: Keeps) -> Arc<Self> {
         let unread = VecDeque::new();
-        let inner = Inner { unread, latest: None, ended: false, waker: None };
+        let inner = Inner { unread, latest: None, missed: 0, ended: false, waker: None };
         Arc::new(Self { keeps, inner: Mutex::new(inner) })
     }
 
@@ -58,8 +63,11 @@ impl<T: Clone> Mailbox<T> {
                     inner.unread.clear();
                     inner.latest = Some(item.clone());
                 }
-                Keeps::Queue if inner.unread.len() >= EVENTS_MAX => drop(inner.unread.pop_front()),
-                Keeps::Queue => {}
+                Keeps::Queue { max } if inner.unread.len() >= max => {
+                    inner.unread.pop_front();
+                    inner.missed += 1;
+                }
+                Keeps::Queue { .. } => {}
             }
             inner.unread.push_back(item);
             inner.waker.take()
@@ -83,6 +91,11 @@ impl<T: Clone> Mailbox<T> {
 
     pub(crate) fn latest(&self) -> Option<T> {
         self.lock().latest.clone()
+    }
+
+    /// How many items of a queue had to make way unread.
+    pub(crate) fn missed(&self) -> u64 {
+        self.lock().missed
     }
 
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Option<T>> {
@@ -144,10 +157,11 @@ mod tests {
 
     #[test]
     fn a_reader_of_events_that_falls_behind_misses_the_oldest() {
-        let mailbox = Mailbox::new(Keeps::Queue);
-        for n in 0..EVENTS_MAX + 2 {
+        let mailbox = Mailbox::new(Keeps::Queue { max: 3 });
+        for n in 0..5 {
             mailbox.put(n);
         }
         assert_eq!(read(&mailbox), Poll::Ready(Some(2)));
+        assert_eq!(mailbox.missed(), 2);
     }
 }

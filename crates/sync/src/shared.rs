@@ -11,13 +11,16 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, oneshot, watch};
 use tricedb_core::port::{Batch, Frame};
 use tricedb_core::query::Query;
+use tricedb_protocol::PresenceData;
 
 use crate::clock::Clock;
 use crate::engine::{
-    ConnectionStatus, Millis, OnceId, Output, QueryFailure, Queued, SyncEngine, SyncEvent,
+    ConnectionStatus, Millis, OnceId, Output, Peers, QueryFailure, Queued, RoomError, SyncEngine,
+    SyncEvent, TopicMessage,
 };
-use crate::mailbox::{Keeps, Mailbox, SyncEvents};
+use crate::mailbox::{EVENTS_MAX, Keeps, Mailbox, SyncEvents};
 use crate::receipt::{LocalError, Progress, Receipt, SyncedError};
+use crate::rooms::{Desks, RoomHandle};
 use crate::watching::{Shown, Subscription};
 
 /// Work for the driver.
@@ -60,6 +63,7 @@ struct State {
     receipts: FxHashMap<u64, watch::Sender<Progress>>,
     once: FxHashMap<OnceId, oneshot::Sender<Shown>>,
     listeners: Vec<Weak<Mailbox<SyncEvent>>>,
+    rooms: Desks,
     has_ended: bool,
 }
 
@@ -73,6 +77,7 @@ impl Shared {
             receipts: FxHashMap::default(),
             once: FxHashMap::default(),
             listeners: Vec::new(),
+            rooms: Desks::default(),
             has_ended: false,
         };
         Arc::new(Self {
@@ -228,7 +233,7 @@ impl Shared {
     }
 
     pub(crate) fn listen(&self) -> SyncEvents {
-        let mailbox = Mailbox::new(Keeps::Queue);
+        let mailbox = Mailbox::new(Keeps::Queue { max: EVENTS_MAX });
         let mut state = self.lock();
         if state.has_ended {
             mailbox.end();
@@ -236,6 +241,44 @@ impl Shared {
         state.listeners.retain(|listener| listener.strong_count() > 0);
         state.listeners.push(Arc::downgrade(&mailbox));
         SyncEvents(mailbox)
+    }
+
+    pub(crate) fn join_room(
+        self: &Arc<Self>,
+        kind: &str,
+        id: &str,
+        presence: PresenceData,
+    ) -> Result<RoomHandle, RoomError> {
+        let id: Arc<str> = id.into();
+        let watched = {
+            let mut state = self.lock();
+            let now = self.clock.now();
+            state.engine.join_room(now, kind, &id, presence)?;
+            let watched = state.rooms.join(&id);
+            self.drain(&mut state, now);
+            watched
+        };
+        self.wake.notify_one();
+        Ok(RoomHandle::new(self.clone(), (kind.into(), id), watched))
+    }
+
+    pub(crate) fn leave_room(&self, id: &str) {
+        {
+            let mut state = self.lock();
+            let now = self.clock.now();
+            state.rooms.leave(id);
+            state.engine.leave_room(now, id);
+            self.drain(&mut state, now);
+        }
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn observe_room(&self, id: &str) -> Arc<Mailbox<Arc<Peers>>> {
+        self.lock().rooms.observe(id)
+    }
+
+    pub(crate) fn listen_in_room(&self, id: &str, topic: &str) -> Arc<Mailbox<Arc<TopicMessage>>> {
+        self.lock().rooms.listen(id, topic)
     }
 
     /// Ends every stream and every waiting.
@@ -298,9 +341,9 @@ impl State {
                     None => false,
                 });
             }
-            // Nobody listens to rooms yet; the rest is the driver's and was taken out before.
-            Output::Room { .. }
-            | Output::Connect
+            Output::Room { id, report } => self.rooms.deliver(&id, report),
+            // The driver's, taken out before.
+            Output::Connect
             | Output::Close
             | Output::Send(_)
             | Output::Persist(_)
@@ -339,6 +382,7 @@ impl State {
         for listener in self.listeners.drain(..).filter_map(|listener| listener.upgrade()) {
             listener.end();
         }
+        self.rooms.end();
         self.jobs.clear();
     }
 }

@@ -15,6 +15,7 @@ use crate::builder::Builder;
 use crate::config::Config;
 use crate::into_query::IntoQuery;
 use crate::into_transaction::IntoTransaction;
+use crate::rooms::RoomDoor;
 use crate::sync::SyncControl;
 use tricedb_core::query::{Explanation, QueryError};
 
@@ -144,6 +145,12 @@ impl Client {
     /// A malformed query.
     pub fn explain(&self, query: impl IntoQuery) -> Result<Explanation, QueryError> {
         self.handle.explain(&query.into_query()?)
+    }
+
+    /// A room, by its type and its id within that: who else is there, what they show, and what they tell in
+    /// passing. [`RoomDoor::join`] enters it.
+    pub const fn room<'a>(&'a self, kind: &'a str, id: &'a str) -> RoomDoor<'a> {
+        RoomDoor::new(&self.handle, kind, id)
     }
 
     /// The connection, its events, and the queue.

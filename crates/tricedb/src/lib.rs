@@ -36,6 +36,7 @@ mod config;
 mod into_query;
 mod into_transaction;
 mod logging;
+mod rooms;
 mod sync;
 
 pub use builder::{Builder, OpenError};
@@ -43,6 +44,10 @@ pub use client::Client;
 pub use config::Config;
 pub use into_query::IntoQuery;
 pub use into_transaction::IntoTransaction;
+pub use rooms::{
+    Cursor, Cursors, MessageAs, MessagesAs, PeerAs, PeersAs, Reaction, ReactionMessages, Reactions,
+    Room, RoomDoor, Typing,
+};
 pub use sync::SyncControl;
 
 pub use tricedb_core::id::{AppId, EntityId, EventId, TxId};
@@ -58,10 +63,11 @@ pub use tricedb_core::tx::{
 pub use tricedb_core::value::Value;
 pub use tricedb_store::SqliteStorage;
 pub use tricedb_sync::{
-    CloseError, Conflict, ConnectionStatus, Coverage, LocalError, PendingList, PendingState,
-    PendingTransaction, QueryFailure, QueryResultSnapshot, QueueError, Receipt, RestoreError,
-    RetryError, ServerError, Shown, Subscription, SyncEvent, SyncEvents, SyncedError,
-    TransactError, UrlError, WebSocketTransport, Winner,
+    CloseError, Conflict, ConnectionStatus, Coverage, LocalError, Peer, PeerEvent, PeerEvents,
+    Peers, PendingList, PendingState, PendingTransaction, QueryFailure, QueryResultSnapshot,
+    QueueError, Receipt, RestoreError, RetryError, RoomError, RoomStatus, ServerError, Shown,
+    Subscription, SyncEvent, SyncEvents, SyncedError, TopicMessage, TopicMessages, TransactError,
+    UrlError, WebSocketTransport, Winner,
 };
 
 /// The examples of the repository's front page compile and run.

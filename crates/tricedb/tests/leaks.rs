@@ -60,6 +60,15 @@ fn main() {
             seen.wait_for(|r| r.rows("todos").first().is_some_and(|t| t["round"] == round))
                 .await
                 .unwrap();
+            // Held by the program while the client goes, and left before that.
+            let (held, left) = (
+                db.room("chat", "held").join(()).unwrap(),
+                db.room("chat", "left").join(()).unwrap(),
+            );
+            held.joined().await.unwrap();
+            left.joined().await.unwrap();
+            let (mut peers, mut heard) = (held.peer_events(), held.subscribe("topic"));
+            drop(left);
             if round % 2 == 0 {
                 db.close().await.unwrap();
             } else {
@@ -67,6 +76,8 @@ fn main() {
                 drop(db);
             }
             while events.next().await.is_some() {}
+            while peers.next().await.is_some() {}
+            while heard.next().await.is_some() {}
         }
         let before = before.unwrap();
         let after = settled_as(&before).await;

@@ -120,6 +120,14 @@ pub enum SyncEvent {
         /// Why.
         error: ServerError,
     },
+    /// The server refused something in a room: to enter it (it is asked again with the next connection), or
+    /// what was shown or told there.
+    RoomRefused {
+        /// The room's id.
+        room: Arc<str>,
+        /// Why.
+        error: ServerError,
+    },
     /// The local storage failed to take changes; they are kept in memory and tried again.
     StorageFailed {
         /// What failed.

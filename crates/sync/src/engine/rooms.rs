@@ -22,7 +22,7 @@ use tricedb_protocol::{
 pub use report::{Peer, Peers, RoomError, RoomReport, RoomStatus, TopicMessage};
 use room::{Room, Stage};
 
-use super::report::ServerError;
+use super::report::{ServerError, SyncEvent};
 use super::{Millis, Output, SyncEngine};
 
 /// The shortest time between two messages about what the client shows in one room: later changes wait and
@@ -110,6 +110,38 @@ impl SyncEngine {
         Ok(())
     }
 
+    /// Like [`Self::set_presence`], but the keys of `changes` go by themselves after a while, unless they are
+    /// set again.
+    ///
+    /// # Errors
+    /// [`RoomError`].
+    pub fn set_presence_for(
+        &mut self,
+        now: Millis,
+        id: &str,
+        changes: PresenceData,
+        span: Duration,
+    ) -> Result<(), RoomError> {
+        self.open_room(id)?.merge_until(now.plus(span), changes);
+        self.advance(now);
+        Ok(())
+    }
+
+    /// Takes keys out of what the others in a room see.
+    ///
+    /// # Errors
+    /// [`RoomError`].
+    pub fn remove_presence(
+        &mut self,
+        now: Millis,
+        id: &str,
+        keys: &[&str],
+    ) -> Result<(), RoomError> {
+        self.open_room(id)?.remove(keys.iter().copied());
+        self.advance(now);
+        Ok(())
+    }
+
     /// What the client shows in a room.
     ///
     /// # Errors
@@ -134,6 +166,7 @@ impl SyncEngine {
         room.unsent.push_back((topic.into(), data));
         if room.unsent.len() > UNSENT_MAX {
             room.unsent.pop_front();
+            room.unsent_dropped += 1;
         }
         if room.stage == Stage::Inside {
             self.send_unsent(id);
@@ -150,6 +183,11 @@ impl SyncEngine {
     /// How the client stands to a room.
     pub fn room_status(&self, id: &str) -> RoomStatus {
         self.rooms.rooms.get(id).map_or(RoomStatus::Offline, |room| room.status.clone())
+    }
+
+    /// How many messages that waited for a room to be entered had to make way for later ones.
+    pub fn unsent_dropped(&self, id: &str) -> u64 {
+        self.rooms.rooms.get(id).map_or(0, |room| room.unsent_dropped)
     }
 
     fn open_room(&mut self, id: &str) -> Result<&mut Room, RoomError> {
@@ -177,7 +215,9 @@ impl SyncEngine {
         if !matches!(room.stage, Stage::Outside) {
             return;
         }
+        room.lapse(now);
         room.stage = Stage::Entering { event: event.clone() };
+        room.is_listed = false;
         room.sent_at = Some(now);
         room.is_changed = false;
         let join = JoinRoom {
@@ -215,8 +255,17 @@ impl SyncEngine {
     fn room_is_open(&mut self, id: &Arc<str>) {
         if let Some(room) = self.rooms.rooms.get_mut(id) {
             room.stage = Stage::Inside;
-            self.room_status_is(id, RoomStatus::Joined);
+            self.tell_if_joined(id);
             self.send_unsent(id);
+        }
+    }
+
+    /// The answer to a join and the list of those present come in either order; a program that is told that
+    /// it has joined can rely on both.
+    fn tell_if_joined(&mut self, id: &str) {
+        let room = self.rooms.rooms.get(id);
+        if room.is_some_and(|room| room.is_listed && room.stage == Stage::Inside) {
+            self.room_status_is(id, RoomStatus::Joined);
         }
     }
 
@@ -250,20 +299,32 @@ impl SyncEngine {
         let Some((id, room)) = self.rooms.rooms.iter_mut().find(is_meant) else { return };
         room.stage = Stage::Refused;
         let id = id.clone();
+        self.event(SyncEvent::RoomRefused { room: id.clone(), error: error.clone() });
         self.room_status_is(&id, RoomStatus::Refused(error.clone()));
     }
 
-    fn room_status_is(&mut self, id: &Arc<str>, status: RoomStatus) {
-        let Some(room) = self.rooms.rooms.get_mut(id) else { return };
+    /// The server did not take what the client shows or tells in a room.
+    pub(super) fn room_message_refused(&mut self, id: Option<&str>, error: ServerError) {
+        let Some((id, _)) = id.and_then(|id| self.rooms.rooms.get_key_value(id)) else { return };
+        let room = id.clone();
+        self.event(SyncEvent::RoomRefused { room, error });
+    }
+
+    fn room_status_is(&mut self, id: &str, status: RoomStatus) {
+        let rooms = &mut self.rooms.rooms;
+        let Some(id) = rooms.get_key_value(id).map(|(id, _)| id.clone()) else { return };
+        let Some(room) = rooms.get_mut(&id) else { return };
         if room.status != status {
             room.status = status.clone();
-            let report = RoomReport::Status(status);
-            self.outputs.push_back(Output::Room { id: id.clone(), report });
+            self.outputs.push_back(Output::Room { id, report: RoomReport::Status(status) });
         }
     }
 
     /// Sends what the client shows, where that changed and is due.
     pub(super) fn send_presence(&mut self, now: Millis) {
+        for room in self.rooms.rooms.values_mut() {
+            room.lapse(now);
+        }
         let due: Vec<Arc<str>> = self
             .rooms
             .rooms
@@ -287,7 +348,8 @@ impl SyncEngine {
     }
 
     pub(super) fn rooms_deadline(&self) -> Option<Millis> {
-        self.rooms.rooms.values().filter_map(Room::presence_due).min()
+        let rooms = self.rooms.rooms.values();
+        rooms.flat_map(|room| [room.presence_due(), room.lapses_at()]).flatten().min()
     }
 
     pub(super) fn presence_refreshed(&mut self, refresh: RefreshPresence) {
@@ -300,7 +362,9 @@ impl SyncEngine {
             let touched: BTreeSet<String> =
                 room.entries.keys().chain(refresh.data.keys()).cloned().collect();
             room.entries = refresh.data;
+            room.is_listed = true;
             self.show_peers(&id, touched, true);
+            self.tell_if_joined(&id);
         }
     }
 

@@ -224,6 +224,10 @@ impl SyncEngine {
             }
             Some("refresh") => self.ask_again(now),
             Some("join-room") => self.room_refused(None, event, &error),
+            Some("set-presence" | "client-broadcast") => {
+                let room = message.original_event.get("room-id").and_then(Json::as_str);
+                self.room_message_refused(room, error);
+            }
             _ => {
                 let status = message.body.status;
                 let known = event.is_some_and(|e| self.transaction_failed(now, e, status, &error));

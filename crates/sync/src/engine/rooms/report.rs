@@ -51,12 +51,15 @@ pub enum RoomStatus {
 }
 
 /// Why something cannot be done in a room.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RoomError {
     /// The client is closed, or has left the room.
-    #[error("the client is closed")]
+    #[error("the client is closed or has left the room")]
     Closed,
+    /// The server did not let the client in. It is asked again with the next connection.
+    #[error("the server refused the room: {0}")]
+    Refused(#[source] ServerError),
     /// A room of this id and another type is in use: on the wire, rooms are known by their id alone.
     #[error("room `{id}` is in use with type `{kind}`; leave that first")]
     IdInUse {

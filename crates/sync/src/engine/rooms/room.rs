@@ -37,8 +37,14 @@ pub(super) struct Room {
     /// Whether that changed since it was sent last.
     pub(super) is_changed: bool,
     pub(super) sent_at: Option<Millis>,
+    /// Keys of what the client shows that go by themselves, and when.
+    lapsing: BTreeMap<String, Millis>,
+    /// Whether the present session has brought the list of those present.
+    pub(super) is_listed: bool,
     /// Topics and data that wait for the room to be entered.
     pub(super) unsent: VecDeque<(Arc<str>, Json)>,
+    /// How many of them had to make way for others.
+    pub(super) unsent_dropped: u64,
     /// Everyone, as the server told it.
     pub(super) entries: BTreeMap<String, Json>,
     /// The others, as the program sees them.
@@ -55,18 +61,55 @@ impl Room {
             presence: Arc::new(presence),
             is_changed: false,
             sent_at: None,
+            lapsing: BTreeMap::new(),
+            is_listed: false,
             unsent: VecDeque::new(),
+            unsent_dropped: 0,
             entries: BTreeMap::new(),
             peers: Arc::default(),
         }
     }
 
     pub(super) fn merge(&mut self, changes: PresenceData) {
+        self.lapsing.retain(|key, _| !changes.contains_key(key));
         if changes.iter().all(|(key, value)| self.presence.get(key) == Some(value)) {
             return;
         }
         Arc::make_mut(&mut self.presence).extend(changes);
         self.is_changed = true;
+    }
+
+    /// Shows something that goes by itself at a time.
+    pub(super) fn merge_until(&mut self, at: Millis, changes: PresenceData) {
+        let keys: Vec<String> = changes.keys().cloned().collect();
+        self.merge(changes);
+        self.lapsing.extend(keys.into_iter().map(|key| (key, at)));
+    }
+
+    /// Shows some keys no more.
+    pub(super) fn remove<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) {
+        for key in keys {
+            self.lapsing.remove(key);
+            if self.presence.contains_key(key) {
+                Arc::make_mut(&mut self.presence).remove(key);
+                self.is_changed = true;
+            }
+        }
+    }
+
+    /// Removes what was shown for a time only.
+    pub(super) fn lapse(&mut self, now: Millis) {
+        let due = |at: &Millis| *at <= now;
+        if self.lapsing.values().any(due) {
+            let over: Vec<String> =
+                self.lapsing.iter().filter(|(_, at)| due(at)).map(|(key, _)| key.clone()).collect();
+            self.remove(over.iter().map(String::as_str));
+        }
+    }
+
+    /// When [`Self::lapse`] has something to do.
+    pub(super) fn lapses_at(&self) -> Option<Millis> {
+        self.lapsing.values().min().copied()
     }
 
     /// When what the client shows is to be sent.

@@ -118,3 +118,82 @@ fn uses_are_counted_and_ids_are_one_room_each() {
     }
     assert!(client.engine.publish(client.now, "r", "t", json!(1)).is_err());
 }
+
+#[test]
+fn what_is_shown_for_a_time_goes_by_itself_offline_too() {
+    let mut client = Client::new(1);
+    client.open_session();
+    client.join("chat", json!({"name": "me"})).unwrap();
+    client.let_in();
+    client.sent.clear();
+    let second = Duration::from_secs(1);
+    let type_key = |client: &mut Client| {
+        let typing = object(json!({"typing": true}));
+        client.engine.set_presence_for(client.now, "r", typing, second).unwrap();
+        client.drain();
+    };
+    type_key(&mut client);
+    client.pass(600);
+    type_key(&mut client);
+    client.pass(600);
+    let shown = |client: &Client| json!(*client.engine.presence("r").unwrap());
+    assert_eq!(shown(&client), json!({"name": "me", "typing": true}), "the second key counts");
+    assert_eq!(client.sent.len(), 1, "and says nothing new: {:?}", client.sent);
+    client.sent.clear();
+    assert!(client.engine.next_deadline().is_some_and(|at| at <= client.now.plus(second)));
+    client.pass(400);
+    assert_eq!(client.sent[0]["data"], json!({"name": "me"}));
+
+    type_key(&mut client);
+    client.engine.set_presence(client.now, "r", object(json!({"typing": true}))).unwrap();
+    client.pass(5_000);
+    assert_eq!(shown(&client)["typing"], true, "set without a time, it stays");
+
+    type_key(&mut client);
+    client.lose();
+    client.pass(60_000);
+    client.sent.clear();
+    client.open_session();
+    assert_eq!(client.let_in()["data"], json!({"name": "me"}));
+}
+
+#[test]
+fn to_have_joined_means_to_know_who_is_there() {
+    let mut client = Client::new(1);
+    client.open_session();
+    client.join("chat", json!({})).unwrap();
+    client.let_in();
+    assert_eq!(client.engine.room_status("r"), RoomStatus::Joining);
+    client.say(&json!({"op": "refresh-presence", "room-id": "r", "data": {}}));
+    assert_eq!(client.engine.room_status("r"), RoomStatus::Joined);
+    client.lose();
+    assert_eq!(client.engine.room_status("r"), RoomStatus::Offline);
+    client.pass(60_000);
+    client.sent.clear();
+    client.open_session();
+    client.say(&json!({"op": "refresh-presence", "room-id": "r", "data": {}}));
+    assert_eq!(client.engine.room_status("r"), RoomStatus::Joining);
+    client.let_in();
+    assert_eq!(client.engine.room_status("r"), RoomStatus::Joined);
+}
+
+#[test]
+fn a_refused_join_is_told_once_and_tried_again_with_the_next_session() {
+    let mut client = Client::new(1);
+    client.open_session();
+    client.join("chat", json!({})).unwrap();
+    let event = client.sent.last().unwrap()["client-event-id"].clone();
+    client.say(&json!({"op": "join-room-error", "room-id": "r", "error": "full", "client-event-id": event}));
+    client
+        .say(&json!({"op": "error", "type": "validation-failed", "message": "full", "status": 400,
+        "client-event-id": event, "original-event": {"op": "join-room", "room-id": "r"}}));
+    let RoomStatus::Refused(error) = client.engine.room_status("r") else { panic!() };
+    assert_eq!(error.message, "full");
+    let refused = |event: &&SyncEvent| matches!(event, SyncEvent::RoomRefused { .. });
+    assert_eq!(client.events.iter().filter(refused).count(), 1);
+    client.lose();
+    client.pass(60_000);
+    client.sent.clear();
+    client.open_session();
+    client.let_in();
+}
