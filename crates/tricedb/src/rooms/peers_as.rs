@@ -19,8 +19,10 @@ pub struct PeerAs<T> {
 /// left or the client closed.
 pub struct PeersAs<T> {
     peers: watch::Receiver<Arc<Peers>>,
-    read: Box<dyn Fn(&Peer) -> Option<T> + Send + Sync>,
+    read: Reader<T>,
 }
+
+type Reader<T> = Box<dyn Fn(&Peer) -> Option<T> + Send + Sync>;
 
 impl<T> fmt::Debug for PeersAs<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
