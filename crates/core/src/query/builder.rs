@@ -101,9 +101,65 @@ impl QueryBuilder {
         self.option("fields", labels.into())
     }
 
-    /// Counts instead of listing; for administrators.
-    pub fn count(self) -> Self {
-        self.option("aggregate", "count".into())
+    /// Counts instead of listing. InstantDB counts for administrators only; with a sum or another
+    /// aggregate beside it this is an extension of TriceDB.
+    pub fn count(mut self) -> Self {
+        match self.options.get_mut("aggregate") {
+            Some(Json::Object(asked)) => drop(asked.insert("count".into(), true.into())),
+            _ => drop(self.options.insert("aggregate".into(), "count".into())),
+        }
+        self
+    }
+
+    /// Gives the sum of the numbers under an attribute, instead of listing. An extension of TriceDB, as are
+    /// the other aggregates; see [`crate::query`].
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use tricedb_core::query::{field, query};
+    ///
+    /// let sales = query("orders").filter(field("paid").eq(true)).count().sum("price").group_by(["country"]);
+    /// assert_eq!(
+    ///     sales.build()?.json()["orders"]["$"]["aggregate"],
+    ///     json!({"count": true, "sum": ["price"], "groupBy": ["country"]}),
+    /// );
+    /// # Ok::<_, tricedb_core::query::QueryError>(())
+    /// ```
+    pub fn sum(self, label: impl Into<String>) -> Self {
+        self.aggregate("sum", [label])
+    }
+
+    /// Gives the mean of the numbers under an attribute.
+    pub fn avg(self, label: impl Into<String>) -> Self {
+        self.aggregate("avg", [label])
+    }
+
+    /// Gives the smallest value under an attribute.
+    pub fn min(self, label: impl Into<String>) -> Self {
+        self.aggregate("min", [label])
+    }
+
+    /// Gives the largest value under an attribute.
+    pub fn max(self, label: impl Into<String>) -> Self {
+        self.aggregate("max", [label])
+    }
+
+    /// Aggregates rows with equal values under these attributes, or equal targets of a link, by
+    /// themselves.
+    pub fn group_by<I: IntoIterator<Item: Into<String>>>(self, labels: I) -> Self {
+        self.aggregate("groupBy", labels)
+    }
+
+    fn aggregate<I: IntoIterator<Item: Into<String>>>(mut self, key: &str, labels: I) -> Self {
+        let asked = self.options.entry("aggregate").or_insert_with(|| json!({}));
+        if asked.is_string() {
+            *asked = json!({"count": true});
+        }
+        let list = asked.as_object_mut().map(|asked| asked.entry(key).or_insert_with(|| json!([])));
+        if let Some(Json::Array(list)) = list {
+            list.extend(labels.into_iter().map(|label| Json::String(label.into())));
+        }
+        self
     }
 
     fn option(mut self, key: &str, value: Json) -> Self {
@@ -255,6 +311,34 @@ impl Path {
         self.operator("$ilike", pattern.into().into())
     }
 
+    /// None of several values, or no value. An extension of TriceDB.
+    pub fn not_in<I: IntoIterator<Item: Into<Json>>>(self, values: I) -> Filter {
+        let values: Vec<Json> = values.into_iter().map(Into::into).collect();
+        self.operator("$nin", values.into())
+    }
+
+    /// A string with this part, or a list with this element. An extension of TriceDB.
+    pub fn contains(self, part: impl Into<Json>) -> Filter {
+        self.operator("$contains", part.into())
+    }
+
+    /// A string of so many characters, or a list of so many elements. An extension of TriceDB.
+    pub fn size(self, size: u64) -> Filter {
+        self.operator("$size", size.into())
+    }
+
+    /// A string of at least so many characters, or a list of at least so many elements. An extension of
+    /// TriceDB.
+    pub fn size_at_least(self, size: u64) -> Filter {
+        self.operator("$size", json!({"$gte": size}))
+    }
+
+    /// A string of at most so many characters, or a list of at most so many elements. An extension of
+    /// TriceDB.
+    pub fn size_at_most(self, size: u64) -> Filter {
+        self.operator("$size", json!({"$lte": size}))
+    }
+
     /// Null or missing, or behind a missing link.
     pub fn is_null(self) -> Filter {
         self.operator("$isNull", true.into())
@@ -331,6 +415,35 @@ mod tests {
             "$$ruleParams": {"x": 1},
         });
         assert_eq!(Json::from(built), expected);
+    }
+
+    #[test]
+    fn extensions_are_written_as_users_of_json_would() {
+        let built = query("todos")
+            .filter(field("a").not_in([1, 2]))
+            .filter(field("b").contains("x"))
+            .filter(field("c").size(2))
+            .filter(field("d").size_at_least(1))
+            .filter(field("e").size_at_most(3))
+            .sum("n")
+            .count()
+            .max("n")
+            .sum("m")
+            .avg("n")
+            .min("m");
+        let expected = json!({"todos": {"$": {
+            "where": {
+                "a": {"$nin": [1, 2]}, "b": {"$contains": "x"}, "c": {"$size": 2},
+                "d": {"$size": {"$gte": 1}}, "e": {"$size": {"$lte": 3}},
+            },
+            "aggregate": {
+                "count": true, "sum": ["n", "m"], "max": ["n"], "avg": ["n"], "min": ["m"],
+            },
+        }}});
+        assert_eq!(Json::from(built), expected);
+        assert_eq!(Json::from(query("todos").count())["todos"]["$"]["aggregate"], "count");
+        assert!(query("todos").group_by(["n"]).build().is_err());
+        assert!(query("todos").sum("n").limit(3).build().is_err());
     }
 
     #[test]

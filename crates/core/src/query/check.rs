@@ -89,11 +89,27 @@ impl Checks<'_> {
                 self.comparable()?;
                 self.pattern(pattern, case.name())
             }
+            Operator::Contains(_) | Operator::Size { .. } if self.attr.is_ref() => {
+                let message = format!(
+                    "The {} attribute is a link: only strings and lists contain something or have a size.",
+                    self.name()
+                );
+                Err(Fault::operand("blob?", self.place(&[]), message))
+            }
+            Operator::Size { .. } => Ok(()),
+            Operator::Contains(part) => match self.attr.settled_type() {
+                Some(CheckedType::String) => self.typed(part, &["$contains"]),
+                _ => Ok(()),
+            },
             operator if self.attr.is_ref() => self.link(operator),
             Operator::Equals(value) | Operator::Differs { from: value, .. } => {
                 self.typed(value, &[])
             }
             Operator::In(values) => self.list(values),
+            Operator::NotIn(values) => {
+                let mut given = values.iter().filter(|value| !value.is_null());
+                given.try_for_each(|value| self.typed(value, &[]))
+            }
         }
     }
 
@@ -227,7 +243,10 @@ impl Checks<'_> {
                 let got = serde_json::json!({spelling.name(): from});
                 format!("Expected {label} to be a uuid, got {}", shown(&got))
             }
-            Operator::In(values) => match values.iter().find(|value| value.as_entity().is_none()) {
+            Operator::In(values) | Operator::NotIn(values) => match values.iter().find(|value| {
+                let is_null = value.is_null() && matches!(operator, Operator::NotIn(_));
+                value.as_entity().is_none() && !is_null
+            }) {
                 None => return Ok(()),
                 Some(value) => format!(
                     "Expected {label} to match on a uuid, found {} in {}",

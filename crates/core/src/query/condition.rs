@@ -12,6 +12,7 @@ use super::visibility::Visibility;
 use super::window::Fetch;
 use crate::catalog::Direction;
 use crate::index::{AttrSlot, Handle, Row, TripleIndex};
+use crate::value::Value;
 
 /// Something that must hold for an entity.
 #[derive(Clone, Debug)]
@@ -160,6 +161,13 @@ impl<'a, V: Visibility> Reader<'a, V> {
         let row = self.index.row_at(handle)?;
         row.cell(space)?;
         (V::ALL || self.visibility.sees_entity(self.index, space, row)).then_some(row)
+    }
+
+    /// What an entity holds under a data attribute, if that is to be seen.
+    pub(super) fn seen_value(&self, entity: Handle, slot: AttrSlot) -> Option<&'a Value> {
+        self.count(1);
+        let row = self.index.row_at(entity)?;
+        row.value(slot).filter(|_| self.sees_value(row, slot))
     }
 
     fn sees_value(&self, row: &Row, slot: AttrSlot) -> bool {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 
+use super::aggregate::Groups;
 use super::condition::{Fact, Reader, Step, link_fact};
 use super::error::QueryError;
-use super::form::{Aggregate, Cursor, Query, Sense};
+use super::form::{Cursor, Query, Sense};
 use super::options::EvalOptions;
 use super::plan::{Body, FormPlan, OrderKey, Plan};
 use super::result::{Branch, FormResult, Level, PageInfo, QueryResult};
@@ -130,9 +131,13 @@ impl<V: Visibility> Evaluation<'_, V> {
         let Some(body) = &form.body else {
             return FormResult::absent(form);
         };
-        if form.aggregate == Some(Aggregate::Count) {
-            let count = self.reader.matches(body).len();
-            return FormResult { level: Level::default(), page: None, count: Some(count) };
+        if let Some(plan) = &form.aggregate {
+            let mut groups = Groups::default();
+            for row in self.reader.matches(body) {
+                let part = plan.part(&self.reader, row);
+                groups.add(plan, self.reader.index.entity(row), &part);
+            }
+            return FormResult::aggregated(groups.totals(plan));
         }
         let windows = self.plan.options.windows.as_ref();
         let (rows, page) = match windows {
@@ -146,7 +151,7 @@ impl<V: Visibility> Evaluation<'_, V> {
                 (rows, page)
             }
         };
-        FormResult { level: self.level(body, rows.handles), page, count: None }
+        FormResult { level: self.level(body, rows.handles), page, totals: None }
     }
 
     fn page_info(&self, body: &Body, rows: &Rows) -> PageInfo {

@@ -162,7 +162,8 @@ impl Plan {
         let result = QueryResult::run(self, index, visibility);
         let explainer = Explainer { reader: Reader::new(index, visibility), plan: self };
         let forms = self.forms.iter().zip(&result.forms).map(|(plan, result)| {
-            let rows = result.count.unwrap_or(result.level.rows.len());
+            let aggregated = result.totals.as_ref().map(|totals| totals.rows);
+            let rows = aggregated.unwrap_or(result.level.rows.len());
             let mut counts = Vec::new();
             count_rows(plan, &result.level, &mut counts);
             let written = &self.query.json()[&*plan.key];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::aggregate::Aggregate;
 use super::error::{Fault, QueryError};
 use crate::id::{AttrId, EntityId};
 use crate::triple::Triple;
@@ -118,6 +119,8 @@ pub(super) struct Options {
     pub(super) aggregate: Option<Aggregate>,
     /// What is wrong with a `$` that is no object, for those who check.
     pub(super) ignored: Option<Fault>,
+    /// What the original says to the first extension used here.
+    pub(super) extension: Option<Fault>,
 }
 
 impl Form {
@@ -126,12 +129,12 @@ impl Form {
         let inner = || self.children.iter().find_map(Self::unchecked_fault);
         self.options.ignored.as_ref().or_else(inner)
     }
-}
 
-/// Counting instead of listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Aggregate {
-    Count,
+    /// What the original says to the first extension, outer forms before inner ones.
+    pub(super) fn extension_fault(&self) -> Option<&Fault> {
+        let inner = || self.children.iter().find_map(Self::extension_fault);
+        self.options.extension.as_ref().or_else(inner)
+    }
 }
 
 /// The direction of an order.
@@ -220,10 +223,28 @@ pub(super) struct PathCondition {
 pub(super) enum Operator {
     Equals(Value),
     In(Vec<Value>),
-    Differs { spelling: Differs, from: Value },
+    Differs {
+        spelling: Differs,
+        from: Value,
+    },
     IsNull(bool),
-    Compare { how: Comparison, with: Value },
-    Like { case: Case, pattern: Value },
+    Compare {
+        how: Comparison,
+        with: Value,
+    },
+    Like {
+        case: Case,
+        pattern: Value,
+    },
+    /// An extension: none of these.
+    NotIn(Vec<Value>),
+    /// An extension: a list with this element, or a string with this part.
+    Contains(Value),
+    /// An extension: a list or string of some length. Without a comparison, exactly that.
+    Size {
+        how: Option<Comparison>,
+        to: u64,
+    },
 }
 
 /// The two names of one operator.
@@ -252,6 +273,11 @@ pub(super) enum Comparison {
 }
 
 impl Comparison {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let all = [Self::Greater, Self::GreaterOrEqual, Self::Less, Self::LessOrEqual];
+        all.into_iter().find(|how| how.name() == name)
+    }
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Greater => "$gt",
@@ -280,8 +306,12 @@ impl Case {
 
 impl Operator {
     /// Whether the operator is also true of what is missing.
-    pub(super) const fn admits_missing(&self) -> bool {
-        matches!(self, Self::Differs { .. } | Self::IsNull(true))
+    pub(super) fn admits_missing(&self) -> bool {
+        match self {
+            Self::Differs { .. } | Self::IsNull(true) => true,
+            Self::NotIn(values) => !values.iter().any(Value::is_null),
+            _ => false,
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! Evaluation from scratch gives the same result always; what cannot be kept up to date falls back to it,
 //! and is counted too (see [`Counters`]).
 
+mod aggregate;
 mod branch;
 mod change;
 mod delta;

@@ -17,6 +17,9 @@ pub struct EvalOptions {
     pub nested_limits: bool,
     /// Aggregates are allowed.
     pub admin: bool,
+    /// Operators and aggregates that the original does not have are understood. Where nothing is checked
+    /// they always are.
+    pub extensions: bool,
     /// The server's checks of attributes, operand types and indexes. Without them an unknown order
     /// attribute means creation time.
     pub check: bool,
@@ -32,9 +35,9 @@ impl EvalOptions {
         Self { check: true, evidence: true, ..Self::default() }
     }
 
-    /// For a native session: nested limits count.
+    /// For a native session: nested limits count, and extensions are understood.
     pub fn native() -> Self {
-        Self { nested_limits: true, ..Self::socket() }
+        Self { nested_limits: true, extensions: true, ..Self::socket() }
     }
 
     /// For the admin API, which ignores nested limits.

@@ -1,13 +1,15 @@
 //! JSON to forms: shapes only, names are looked up later.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
+use super::aggregate::{self, Aggregate};
 use super::error::{Fault, QueryError, shown};
 use super::form::{
-    Aggregate, Case, Comparison, Condition, Differs, Edge, Form, Operator, Options, Page,
-    PathCondition, Query, RULE_PARAMS, Sense, cursor,
+    Case, Comparison, Condition, Differs, Edge, Form, Operator, Options, Page, PathCondition,
+    Query, RULE_PARAMS, Sense, cursor,
 };
 use crate::id::AttrId;
 use crate::value::Value;
@@ -124,13 +126,15 @@ impl OptionsReader<'_> {
         {
             return Err(self.unsupported(TOP_LEVEL_ONLY.into()));
         }
+        let mut extension = None;
         Ok(Options {
-            conditions: self.conditions()?,
+            conditions: self.conditions(&mut extension)?,
             order: self.order()?,
             page: self.page()?,
             fields: self.fields()?,
-            aggregate: self.aggregate()?,
+            aggregate: self.aggregate(&mut extension)?,
             ignored: None,
+            extension,
         })
     }
 
@@ -138,11 +142,14 @@ impl OptionsReader<'_> {
         Fault::refused("supported-options?", self.here.clone(), message)
     }
 
-    fn conditions(&self) -> Parsed<Vec<Condition>> {
+    fn conditions(&self, extension: &mut Option<Fault>) -> Parsed<Vec<Condition>> {
         let Some(json) = self.map.get("where") else { return Ok(Vec::new()) };
         let here = place(&self.here, &["where"]);
         let map = json.as_object().ok_or_else(|| Fault::shape("map?", here.clone()))?;
-        WhereReader { form: self.at, dollar: &self.here }.all(map, &here, 0)
+        let reader = WhereReader { form: self.at, dollar: &self.here, extension: OnceCell::new() };
+        let conditions = reader.all(map, &here, 0)?;
+        *extension = reader.extension.into_inner();
+        Ok(conditions)
     }
 
     fn order(&self) -> Parsed<Option<(Arc<str>, Sense)>> {
@@ -253,19 +260,35 @@ impl OptionsReader<'_> {
         }
     }
 
-    fn aggregate(&self) -> Parsed<Option<Aggregate>> {
-        match self.map.get("aggregate") {
-            None | Some(Json::Null) => Ok(None),
-            Some(Json::String(name)) if name == "count" => Ok(Some(Aggregate::Count)),
-            Some(other) => {
-                let message =
-                    format!("The aggregate field only accepts \"count\", got {}.", shown(other));
-                Err(Fault::refused(
-                    "supported-options?",
-                    place(&self.here, &["aggregate"]),
-                    message,
-                ))
+    fn aggregate(&self, extension: &mut Option<Fault>) -> Parsed<Option<Aggregate>> {
+        let json = match self.map.get("aggregate") {
+            None | Some(Json::Null) => return Ok(None),
+            Some(json) => json,
+        };
+        let refuse = |message| {
+            Fault::refused("supported-options?", place(&self.here, &["aggregate"]), message)
+        };
+        if !self.top {
+            return Err(refuse("Aggregates can only be used on the top-level field.".into()));
+        }
+        let only_count =
+            || refuse(format!("The aggregate field only accepts \"count\", got {}.", shown(json)));
+        match json {
+            Json::String(name) if name == "count" => {
+                Ok(Some(Aggregate { counts: true, ..Aggregate::default() }))
             }
+            Json::Object(asked) => {
+                extension.get_or_insert_with(only_count);
+                let beside =
+                    self.map.keys().find(|key| !["where", "aggregate"].contains(&key.as_str()));
+                match beside {
+                    None => aggregate::read(asked).map(Some).map_err(refuse),
+                    Some(key) => Err(refuse(format!(
+                        "An aggregate is about all matches: `{key}` cannot be used beside it."
+                    ))),
+                }
+            }
+            _ => Err(only_count()),
         }
     }
 }
@@ -274,6 +297,8 @@ struct WhereReader<'a> {
     form: usize,
     /// Where the options stand.
     dollar: Place<'a>,
+    /// What the original says to the first extension.
+    extension: OnceCell<Fault>,
 }
 
 /// The two kinds of lists of conditions.
@@ -349,10 +374,16 @@ impl WhereReader<'_> {
 
     fn path(&self, key: &str, json: &Json, here: Place<'_>, at: usize) -> Parsed<PathCondition> {
         let operators = match json {
-            Json::Object(map) if !map.is_empty() => map
-                .iter()
-                .map(|(name, operand)| self.operator(name, operand, at))
-                .collect::<Parsed<_>>()?,
+            Json::Object(map) if !map.is_empty() => {
+                let mut all = Vec::with_capacity(map.len());
+                for (name, operand) in map {
+                    match self.operator(name, operand, at)? {
+                        Some(operator) => all.push(operator),
+                        None => self.extension(name, operand, at, &mut all)?,
+                    }
+                }
+                all
+            }
             _ => {
                 vec![Operator::Equals(self.scalar(json, self.coerced(at, &[]), "where-value?")?)]
             }
@@ -365,7 +396,8 @@ impl WhereReader<'_> {
         })
     }
 
-    fn operator(&self, name: &str, operand: &Json, at: usize) -> Parsed<Operator> {
+    /// An operator of the original; `None` if it has none of this name.
+    fn operator(&self, name: &str, operand: &Json, at: usize) -> Parsed<Option<Operator>> {
         let here = || self.coerced(at, &[name]);
         let compare = |how| {
             let with = self.scalar(operand, here(), "comparison-value?")?;
@@ -377,25 +409,64 @@ impl WhereReader<'_> {
             let from = self.scalar(operand, here(), "where-value?")?;
             Ok(Operator::Differs { spelling, from })
         };
+        if let Some(how) = Comparison::named(name) {
+            return compare(how).map(Some);
+        }
         match name {
             "$in" | "in" => self.list(operand, here()).map(Operator::In),
             "$ne" => differs(Differs::Ne),
             "$not" => differs(Differs::Not),
-            "$isNull" => match operand {
-                Json::Bool(null) => Ok(Operator::IsNull(*null)),
-                _ => Err(Fault::condition("boolean?", here())),
-            },
-            "$gt" => compare(Comparison::Greater),
-            "$gte" => compare(Comparison::GreaterOrEqual),
-            "$lt" => compare(Comparison::Less),
-            "$lte" => compare(Comparison::LessOrEqual),
+            "$isNull" => self.flag(operand, here()).map(Operator::IsNull),
             "$like" => like(Case::Sensitive),
             "$ilike" => like(Case::Folded),
-            _ => Err(Fault::condition(
-                "instant.db.instaql/where-value-valid-keys?",
-                self.coerced(at, &[]),
-            )),
+            _ => return Ok(None),
         }
+        .map(Some)
+    }
+
+    /// An operator that the original does not have.
+    fn extension(
+        &self,
+        name: &str,
+        operand: &Json,
+        at: usize,
+        operators: &mut Vec<Operator>,
+    ) -> Parsed<()> {
+        let unknown = || {
+            let expected = "instant.db.instaql/where-value-valid-keys?";
+            Fault::condition(expected, self.coerced(at, &[]))
+        };
+        let here = || self.coerced(at, &[name]);
+        match name {
+            "$nin" => operators.push(Operator::NotIn(self.list(operand, here())?)),
+            "$exists" => operators.push(Operator::IsNull(!self.flag(operand, here())?)),
+            "$contains" => {
+                operators.push(Operator::Contains(self.scalar(operand, here(), "where-value?")?));
+            }
+            "$size" => {
+                let size = |how, json: &Json| match json.as_u64() {
+                    Some(to) => Ok(Operator::Size { how, to }),
+                    None => Err(Fault::condition("nat-int?", here())),
+                };
+                match operand {
+                    Json::Object(bounds) if !bounds.is_empty() => {
+                        for (name, bound) in bounds {
+                            let how = Comparison::named(name).ok_or_else(unknown)?;
+                            operators.push(size(Some(how), bound)?);
+                        }
+                    }
+                    exact => operators.push(size(None, exact)?),
+                }
+            }
+            _ => return Err(unknown()),
+        }
+        self.extension.get_or_init(unknown);
+        Ok(())
+    }
+
+    #[expect(clippy::unused_self, reason = "reads like its siblings")]
+    fn flag(&self, json: &Json, here: Vec<Json>) -> Parsed<bool> {
+        json.as_bool().ok_or_else(|| Fault::condition("boolean?", here))
     }
 
     fn list(&self, json: &Json, here: Vec<Json>) -> Parsed<Vec<Value>> {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::aggregate::{Aggregate, AggregatePlan, Measured, Source};
 use super::check;
 use super::condition::{Cond, Leaf, Scope, Step, Way};
 use super::error::{Fault, QueryError};
-use super::form::{Aggregate, Condition, Form, Operator, Page, PathCondition, Query, Sense};
+use super::form::{Condition, Form, Operator, Page, PathCondition, Query, Sense};
 use super::options::EvalOptions;
 use super::pattern::Pattern;
 use super::test::{Bound, Test};
@@ -31,7 +32,7 @@ pub(super) struct FormPlan {
     /// A link that has at most one target.
     pub(super) singular: bool,
     pub(super) paged: bool,
-    pub(super) aggregate: Option<Aggregate>,
+    pub(super) aggregate: Option<Arc<AggregatePlan>>,
     /// `None` if a name does not exist (yet): the result is empty.
     pub(super) body: Option<Body>,
 }
@@ -102,6 +103,8 @@ impl Plan {
         options: &EvalOptions,
     ) -> Result<Self, QueryError> {
         let unchecked = query.forms().iter().find_map(Form::unchecked_fault);
+        let extension = query.forms().iter().find_map(Form::extension_fault);
+        let unchecked = unchecked.or(extension.filter(|_| !options.extensions));
         if let Some(fault) = unchecked.filter(|_| options.check) {
             return Err(fault.clone().into_error(query.json()));
         }
@@ -174,12 +177,16 @@ impl<'a> Planner<'a> {
         let filter = self.filter(&options.conditions, etype)?;
         let order = self.order(form, etype, link.is_some(), &trail)?;
         self.check_page(form, etype, order, &trail)?;
-        if options.aggregate.is_some() && self.options.check && !self.options.admin {
+        let may_aggregate = !self.options.check || self.options.admin || self.options.extensions;
+        if options.aggregate.is_some() && !may_aggregate {
             let message = "Aggregates are currently only available for admin queries.";
             let place = trail.place(&["aggregate"]);
             return Err(Fault::refused("admin?", place, message.into()));
         }
         let mut plan = self.unknown(form);
+        if let Some(asked) = &options.aggregate {
+            plan.aggregate = Some(Arc::new(self.aggregate(asked, etype, &trail)?));
+        }
         plan.singular = link.is_some_and(|named| named.is_singular());
         let (Some(filter), Some(id)) = (filter, self.catalog.id_attr(etype)) else {
             return Ok(plan);
@@ -212,7 +219,7 @@ impl<'a> Planner<'a> {
             key: form.label.clone(),
             singular: false,
             paged: form.options.is_paged(),
-            aggregate: form.options.aggregate,
+            aggregate: None,
             body: None,
         }
     }
@@ -231,6 +238,59 @@ impl<'a> Planner<'a> {
             true if self.options.nested_limits => form.options.page.clone(),
             true => Page::default(),
             false => form.options.page.clone(),
+        }
+    }
+
+    fn aggregate(
+        &self,
+        asked: &Aggregate,
+        etype: &str,
+        trail: &Trail<'_>,
+    ) -> Planned<AggregatePlan> {
+        let keys = asked.by.iter().flatten();
+        let keys =
+            keys.map(|label| self.source(etype, label, true, trail).map(|(source, _)| source));
+        let mut labels: Vec<&Arc<str>> = asked.measures.iter().map(|(_, label)| label).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        let measured = labels.into_iter().map(|label| {
+            let (source, checked) = self.source(etype, label, false, trail)?;
+            Ok(Measured::new(label, source, checked, asked))
+        });
+        Ok(AggregatePlan {
+            asked: asked.clone(),
+            keys: keys.collect::<Planned<_>>()?,
+            measured: measured.collect::<Planned<_>>()?,
+        })
+    }
+
+    /// Where the rows of a namespace hold what an aggregate asks for.
+    fn source(
+        &self,
+        etype: &str,
+        label: &str,
+        may_link: bool,
+        trail: &Trail<'_>,
+    ) -> Planned<(Source, Option<CheckedType>)> {
+        let known = self.catalog.find(etype, label);
+        let known = known.and_then(|named| Some((named, self.index.slot(named.attr.id)?)));
+        let Some((named, slot)) = known else { return Ok((Source::Nothing, None)) };
+        if !named.attr.is_ref() {
+            return Ok((Source::Data(slot), named.attr.settled_type()));
+        }
+        let single =
+            named.direction == Direction::Forward && named.attr.cardinality == Cardinality::One;
+        match self.step(named).filter(|_| may_link && single) {
+            Some(step) => Ok((Source::Link(step), None)),
+            None => {
+                let what = match may_link {
+                    true => "Groups are made by attributes and by links that have one target",
+                    false => "Only attributes can be aggregated",
+                };
+                let message = format!("{what}: `{etype}.{label}` is neither.");
+                let message = if may_link { message } else { message.replace("neither", "a link") };
+                Err(Fault::refused("valid-aggregate?", trail.place(&["aggregate"]), message))
+            }
         }
     }
 
@@ -358,25 +418,19 @@ impl<'a> Planner<'a> {
 
     /// What is true of other values is true as well where a link on the way is missing.
     fn negation(&self, path: &PathCondition, etype: &str) -> Known<Cond> {
-        let mut each = Vec::new();
-        for operator in &path.operators {
-            let one = PathCondition { operators: vec![operator.clone()], ..path.clone() };
-            let Some(differs) = self.existence(&one, etype)? else { return Ok(None) };
-            let mut ways = vec![differs];
-            for until in 1..path.labels.len() {
-                let broken = PathCondition {
-                    labels: path.labels[..until].to_vec(),
-                    operators: vec![Operator::IsNull(true)],
-                    ..path.clone()
-                };
-                let Some(broken) = self.existence(&broken, etype)? else { return Ok(None) };
-                ways.push(broken);
-            }
-            let one = if ways.len() == 1 { ways.pop() } else { None };
-            each.push(one.unwrap_or(Cond::Any(ways)));
+        let Some(differs) = self.existence(path, etype)? else { return Ok(None) };
+        let mut ways = vec![differs];
+        for until in 1..path.labels.len() {
+            let broken = PathCondition {
+                labels: path.labels[..until].to_vec(),
+                operators: vec![Operator::IsNull(true)],
+                ..path.clone()
+            };
+            let Some(broken) = self.existence(&broken, etype)? else { return Ok(None) };
+            ways.push(broken);
         }
-        let one = if each.len() == 1 { each.pop() } else { None };
-        Ok(Some(one.unwrap_or(Cond::All(each))))
+        let one = if ways.len() == 1 { ways.pop() } else { None };
+        Ok(Some(one.unwrap_or(Cond::Any(ways))))
     }
 
     fn scope(&self, etype: &str) -> Scope {
@@ -460,6 +514,10 @@ fn link_test(operator: &Operator) -> Test {
         Operator::Differs { from, .. } => {
             target(from).map_or_else(|| Test::Differs(from.clone()), Test::OtherTarget)
         }
+        Operator::NotIn(values) => Test::NoTarget {
+            of: values.iter().filter_map(target).collect(),
+            or_missing: operator.admits_missing(),
+        },
         _ => Test::Never,
     }
 }
@@ -481,6 +539,16 @@ fn data_test(operator: &Operator, attr: &Attr) -> Test {
         Operator::In(values) => Test::Is(values.iter().map(|v| attr.coerce(v.clone())).collect()),
         Operator::Differs { from, .. } => instant(from)
             .map_or_else(|| Test::Differs(attr.coerce(from.clone())), Test::OtherInstant),
+        Operator::NotIn(values) if by_instant => Test::NoInstant {
+            of: values.iter().filter_map(instant).collect(),
+            or_missing: operator.admits_missing(),
+        },
+        Operator::NotIn(values) => Test::NoneOf {
+            values: values.iter().map(|v| attr.coerce(v.clone())).collect(),
+            or_missing: operator.admits_missing(),
+        },
+        Operator::Contains(part) => Test::Contains(part.clone()),
+        Operator::Size { how, to } => Test::Size(*how, *to),
         Operator::Compare { how, with } => {
             Bound::new(with, checked).map_or(Test::Never, |bound| Test::Order(*how, bound))
         }

@@ -82,7 +82,14 @@ struct Reads<'a> {
 impl<'a> Reads<'a> {
     fn form(&mut self, form: &Form, etype: &str) {
         self.name(etype, "id");
+        if let Some(aggregate) = &form.options.aggregate {
+            let keys = aggregate.by.iter().flatten();
+            for label in keys.chain(aggregate.measures.iter().map(|(_, label)| label)) {
+                self.name(etype, label);
+            }
+        }
         match &form.options.fields {
+            None if form.options.aggregate.is_some() => {}
             None => {
                 self.set.etypes.insert(etype.into());
                 let returned = self.catalog.of_etype(etype);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
+use super::aggregate::{Groups, Totals};
 use super::condition::Fact;
 use super::evaluate::Hidden;
-use super::form::{Aggregate, Cursor};
+use super::form::Cursor;
 use super::plan::{Body, FormPlan, Plan};
 use crate::index::{Handle, TripleIndex};
 
@@ -30,7 +31,7 @@ pub struct QueryResult {
 pub(super) struct FormResult {
     pub(super) level: Level,
     pub(super) page: Option<PageInfo>,
-    pub(super) count: Option<usize>,
+    pub(super) totals: Option<Totals>,
 }
 
 /// The entities of a form.
@@ -57,8 +58,13 @@ impl FormResult {
         Self {
             level: Level::default(),
             page: form.paged.then(PageInfo::default),
-            count: form.aggregate.map(|Aggregate::Count| 0),
+            totals: form.aggregate.as_ref().map(|plan| Groups::default().totals(plan)),
         }
+    }
+
+    /// The outcome of a form that asks for an aggregate.
+    pub(super) fn aggregated(totals: Totals) -> Self {
+        Self { level: Level::default(), page: None, totals: Some(totals) }
     }
 }
 
@@ -141,12 +147,14 @@ impl QueryResult {
         (!infos.is_empty()).then_some(Json::Object(infos))
     }
 
-    /// Counts of the namespaces that were asked for one, `{"users": {"count": 4}}`; `None` if none was.
+    /// Aggregates of the namespaces that were asked for one, `{"users": {"count": 4}}`; with functions
+    /// `{"orders": {"sum": {"price": 7}}}`, with groups `{"orders": {"groups": [{"key": {"status": "open"},
+    /// "count": 4}]}}`. `None` if none was.
     pub fn aggregate_json(&self) -> Option<Json> {
         let forms = self.plan.forms.iter().zip(&self.forms);
         let counts: Map<String, Json> = forms
             .filter_map(|(form, result)| {
-                Some((form.key.to_string(), json!({"count": result.count?})))
+                Some((form.key.to_string(), result.totals.as_ref()?.json.clone()))
             })
             .collect();
         (!counts.is_empty()).then_some(Json::Object(counts))

@@ -26,6 +26,16 @@ pub(super) enum Test {
     OtherTarget(EntityId),
     /// A date of another instant, another value that is no date, or none.
     OtherInstant(i64),
+    /// None of these values; a missing one only where null is not among them.
+    NoneOf { values: Values, or_missing: bool },
+    /// None of these far ends, or none at all.
+    NoTarget { of: Vec<EntityId>, or_missing: bool },
+    /// A date of none of these instants, another value that is no date, or none.
+    NoInstant { of: Vec<i64>, or_missing: bool },
+    /// A list with this element, or a string with this part.
+    Contains(Value),
+    /// A list or string whose length compares so, or is this.
+    Size(Option<Comparison>, u64),
     /// In order relation to an operand of the same type. Null is in none.
     Order(Comparison, Bound),
     /// A string of a form.
@@ -93,11 +103,23 @@ impl Test {
             },
             Self::Differs(other) => value != other,
             Self::OtherInstant(ms) => instant(value) != Some(*ms),
+            Self::NoneOf { values, or_missing } => {
+                !values.contains(value) && (*or_missing || !value.is_null())
+            }
+            Self::NoInstant { of, or_missing } => match instant(value) {
+                Some(ms) => !of.contains(&ms),
+                None => *or_missing || !value.is_null(),
+            },
+            Self::Contains(part) => contains(value, part),
+            Self::Size(how, to) => size(value).is_some_and(|size| match how {
+                Some(how) => how.admits(size.cmp(to)),
+                None => size == *to,
+            }),
             Self::Order(how, bound) => bound.compare(value).is_some_and(|order| how.admits(order)),
             Self::Like(pattern) => value.as_str().is_some_and(|text| pattern.matches(text)),
             Self::Present => !value.is_null(),
             Self::Missing => value.is_null(),
-            Self::OtherTarget(_) => true,
+            Self::OtherTarget(_) | Self::NoTarget { .. } => true,
             Self::Target(_) | Self::Never => false,
         }
     }
@@ -107,6 +129,7 @@ impl Test {
         match self {
             Self::Target(wanted) => wanted.contains(&id),
             Self::OtherTarget(other) => id != *other,
+            Self::NoTarget { of, .. } => !of.contains(&id),
             Self::Differs(_) | Self::OtherInstant(_) | Self::Present => true,
             _ => false,
         }
@@ -114,16 +137,39 @@ impl Test {
 
     /// Whether the test passes where nothing is.
     pub(super) const fn missing(&self) -> bool {
-        matches!(
-            self,
-            Self::Differs(_) | Self::OtherTarget(_) | Self::OtherInstant(_) | Self::Missing
-        )
+        match self {
+            Self::Differs(_) | Self::OtherTarget(_) | Self::OtherInstant(_) | Self::Missing => true,
+            Self::NoneOf { or_missing, .. }
+            | Self::NoTarget { or_missing, .. }
+            | Self::NoInstant { or_missing, .. } => *or_missing,
+            _ => false,
+        }
     }
 
     /// Whether the test is about being there, which clients judge by the entity's `id`.
     pub(super) const fn asks_presence(&self) -> bool {
         self.missing() || matches!(self, Self::Present)
     }
+}
+
+fn contains(value: &Value, part: &Value) -> bool {
+    match (value, part) {
+        (Value::String(text), Value::String(part)) => text.contains(&**part),
+        (Value::Json(json), part) => json
+            .as_array()
+            .is_some_and(|items| items.iter().any(|item| Value::from_json(item.clone()) == *part)),
+        _ => false,
+    }
+}
+
+/// The elements of a list, or the characters (code points) of a string.
+fn size(value: &Value) -> Option<u64> {
+    let size = match value {
+        Value::String(text) => text.chars().count(),
+        Value::Json(json) => json.as_array()?.len(),
+        _ => return None,
+    };
+    u64::try_from(size).ok()
 }
 
 fn instant(value: &Value) -> Option<i64> {

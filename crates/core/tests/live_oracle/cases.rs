@@ -224,11 +224,18 @@ fn value(dice: &mut Dice, label: &str) -> Json {
     }
     match label {
         "name" => text(dice),
-        "age" => json!(dice.below(5)),
+        // Doubles whose sums depend on the order of adding.
+        "age" => match dice.below(8) {
+            0 => json!(0.1),
+            1 => json!(1e17),
+            2 => json!(-0.3),
+            _ => json!(dice.below(5)),
+        },
         "born" => dice
             .pick(&[("2024-01-01", 1_704_067_200_000_i64), ("2024-01-02", 1_704_153_600_000)])
             .into_json(dice.chance(50)),
-        _ => match dice.below(5) {
+        _ => match dice.below(6) {
+            5 => json!([dice.pick(&["a", "b"]), dice.below(2)]),
             0 => json!(dice.below(3)),
             1 => json!(dice.chance(50)),
             2 => json!({"a": dice.below(2)}),
@@ -331,8 +338,29 @@ fn options(dice: &mut Dice, schema: &[Attr], space: &str, top: bool) -> Map<Stri
     }
     if top && dice.chance(4) {
         options.insert("aggregate".into(), json!("count"));
+    } else if top && dice.chance(12) {
+        options.retain(|name, _| name == "where");
+        options.insert("aggregate".into(), aggregate(dice, space));
     }
     options
+}
+
+fn aggregate(dice: &mut Dice, space: &str) -> Json {
+    let mut asked = Map::from_iter([("count".to_owned(), json!(true))]);
+    for _ in 0..dice.below(4) {
+        let function = dice.pick(&["sum", "avg", "min", "max"]);
+        let labels: Vec<&str> = (0..1 + dice.below(2)).map(|_| dice.pick(&LABELS)).collect();
+        asked.insert(function.into(), json!(labels));
+    }
+    if dice.chance(50) {
+        // Has-one links make groups; those with many targets are refused.
+        let link = if space == "users" { "boss" } else { "author" };
+        let labels: Vec<&str> = (0..1 + dice.below(2))
+            .map(|_| dice.pick(&["name", "age", "born", "note", link]))
+            .collect();
+        asked.insert("groupBy".into(), json!(labels));
+    }
+    asked.into()
 }
 
 fn conditions(dice: &mut Dice, space: &str, depth: usize) -> Json {
@@ -363,10 +391,12 @@ fn condition(dice: &mut Dice, space: &str) -> (String, Json) {
     if dice.chance(20) {
         let (label, target) = dice.pick(links(space));
         let (a, b) = (entity(target, dice.below(ENTITIES)), entity(target, dice.below(ENTITIES)));
-        let condition = match dice.below(5) {
+        let condition = match dice.below(7) {
             0 | 1 => json!(a),
             2 => json!({"$in": [a, b]}),
             3 => json!({"$ne": a}),
+            4 => json!({"$nin": [a, b]}),
+            5 => json!({"$nin": [a, null], "$ne": b}),
             _ => json!({"$isNull": dice.chance(50)}),
         };
         return (key + label, condition);
@@ -377,12 +407,12 @@ fn condition(dice: &mut Dice, space: &str) -> (String, Json) {
     let label = dice.pick(&LABELS);
     let mut operand = || loop {
         let value = value(dice, label);
-        if !value.is_null() && !value.is_object() {
+        if !value.is_null() && !value.is_object() && !value.is_array() {
             return value;
         }
     };
     let (a, b) = (operand(), operand());
-    let condition = match dice.below(12) {
+    let condition = match dice.below(18) {
         0..3 => a,
         3 => json!({"$in": [a, b]}),
         4 => json!({"$ne": a}),
@@ -392,6 +422,13 @@ fn condition(dice: &mut Dice, space: &str) -> (String, Json) {
         8 => json!({"$lte": a}),
         9 if label == "name" => json!({"$ilike": dice.pick(&["%b", "a%", "_"])}),
         10 => json!({"$gte": a, "$lt": b}),
+        11 => json!({"$nin": [a, b]}),
+        12 => json!({"$nin": [a, null]}),
+        13 => json!({"$exists": dice.chance(50)}),
+        14 => json!({"$contains": a}),
+        15 => json!({"$size": dice.below(3)}),
+        16 => json!({"$size": {"$gte": 1, "$lt": 2 + dice.below(3)}}),
+        17 => json!({"$ne": a, "$not": b}),
         _ => json!({"$gte": a, "$ne": b}),
     };
     (key + label, condition)

@@ -112,6 +112,52 @@ proptest! {
         prop_assert_eq!(objects(&index, &parsed, &EvalOptions::client()), Json::Object(expected));
     }
 
+    /// An aggregate is what one gets by going over the rows.
+    #[test]
+    fn an_aggregate_is_about_the_rows_that_match(
+        drafts in prop::collection::vec(draft(), 0..60),
+        query in any_query(),
+        grouped in any::<bool>(),
+    ) {
+        let mut index = empty_index(Indexes::Present);
+        load(&mut index, &drafts);
+        let conditions = query["users"]["$"].get("where").cloned().unwrap_or_else(|| json!({}));
+        let rows = query::parse(&json!({"users": {"$": {"where": conditions}}})).unwrap();
+        let rows = objects(&index, &rows, &EvalOptions::client());
+        let mut groups: Vec<(Json, Vec<&Json>)> = Vec::new();
+        for row in rows["users"].as_array().unwrap() {
+            let key = if grouped { row["name"].clone() } else { Json::Null };
+            match groups.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, rows)) => rows.push(&row["age"]),
+                None => groups.push((key, vec![&row["age"]])),
+            }
+        }
+        if groups.is_empty() && !grouped {
+            groups.push((Json::Null, Vec::new()));
+        }
+        let mut asked =
+            json!({"count": "*", "sum": "age", "avg": "age", "min": "age", "max": ["age"]});
+        if grouped {
+            asked["groupBy"] = "name".into();
+        }
+        let query = json!({"users": {"$": {"where": conditions, "aggregate": asked}}});
+        let query = query::parse(&query).unwrap();
+        let result = query::evaluate(&index, &query, &EvalOptions::client()).unwrap();
+        let got = result.aggregate_json().unwrap()["users"].clone();
+        let got = got["groups"].as_array().cloned().unwrap_or_else(|| vec![got]);
+        prop_assert_eq!(got.len(), groups.len());
+        for (key, ages) in groups {
+            let ages: Vec<f64> = ages.into_iter().filter_map(Json::as_f64).collect();
+            let (count, sum) = (ages.len(), ages.iter().sum::<f64>());
+            let one = got.iter().find(|one| !grouped || one["key"]["name"] == key).unwrap();
+            prop_assert_eq!(one["sum"]["age"].as_f64(), Some(sum));
+            let mean = (count > 0).then(|| sum / count as f64);
+            prop_assert_eq!(one["avg"]["age"].as_f64(), mean);
+            prop_assert_eq!(one["min"]["age"].as_f64(), ages.iter().copied().reduce(f64::min));
+            prop_assert_eq!(one["max"]["age"].as_f64(), ages.iter().copied().reduce(f64::max));
+        }
+    }
+
     /// A change that a query does not feel changes nothing that would be sent.
     #[test]
     fn a_query_feels_every_change_of_its_result(

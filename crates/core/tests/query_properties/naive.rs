@@ -115,6 +115,20 @@ impl Data<'_> {
             "$in" => value.is_some_and(|value| operand.as_array().unwrap().contains(value)),
             "$ne" => value != Some(operand),
             "$isNull" => value.is_none() == (operand == true),
+            "$exists" => value.is_some() == (operand == true),
+            "$nin" => !operand.as_array().unwrap().contains(value.unwrap_or(&Json::Null)),
+            "$contains" => match (value, operand) {
+                (Some(Json::String(text)), Json::String(part)) => text.contains(part),
+                (Some(Json::Array(items)), part) => items.contains(part),
+                _ => false,
+            },
+            "$size" => value.and_then(size).is_some_and(|size| match operand {
+                Json::Object(bounds) => {
+                    bounds.iter().all(|(name, bound)| Self::passes(name, bound, Some(&json!(size))))
+                }
+                exact => json!(size) == *exact,
+            }),
+            "$lt" => value.and_then(order).is_some_and(|order| order.is_lt()),
             "$gt" => value.and_then(order).is_some_and(|order| order.is_gt()),
             "$gte" => value.and_then(order).is_some_and(|order| order.is_ge()),
             "$lte" => value.and_then(order).is_some_and(|order| order.is_le()),
@@ -292,8 +306,20 @@ impl Data<'_> {
 
 fn negates(condition: &Json) -> bool {
     condition.as_object().is_some_and(|operators| {
-        operators
-            .iter()
-            .all(|(name, operand)| name == "$ne" || (name == "$isNull" && operand == true))
+        operators.iter().all(|(name, operand)| match name.as_str() {
+            "$ne" => true,
+            "$isNull" => operand == true,
+            "$exists" => operand == false,
+            "$nin" => !operand.as_array().unwrap().contains(&Json::Null),
+            _ => false,
+        })
     })
+}
+
+fn size(value: &Json) -> Option<usize> {
+    match value {
+        Json::String(text) => Some(text.chars().count()),
+        Json::Array(items) => Some(items.len()),
+        _ => None,
+    }
 }

@@ -194,7 +194,7 @@ fn path(etype: &'static str, depth: u32) -> BoxedStrategy<(String, &'static str)
 }
 
 fn condition(etype: &'static str) -> BoxedStrategy<(String, Json)> {
-    (path(etype, 2), scalar(), scalar(), 0..9_u8, 0..ENTITIES)
+    (path(etype, 2), scalar(), scalar(), 0..15_u8, 0..ENTITIES)
         .prop_map(|((key, last), a, b, operator, number)| {
             let (a, b) = match last {
                 "users" | "posts" => {
@@ -203,16 +203,22 @@ fn condition(etype: &'static str) -> BoxedStrategy<(String, Json)> {
                 _ => (a, b),
             };
             // Links have no order and no text.
-            let operators = if matches!(last, "users" | "posts") { 5 } else { 9 };
+            let operators = if matches!(last, "users" | "posts") { 8 } else { 15 };
             let condition = match operator % operators {
                 0 => a,
                 1 => json!({"$in": [a, b]}),
                 2 => json!({"$ne": a}),
                 3 => json!({"$isNull": true}),
                 4 => json!({"$isNull": false}),
-                5 => json!({"$gt": a}),
-                6 => json!({"$lte": a}),
-                7 => json!({"$like": "%b"}),
+                5 => json!({"$nin": [a, b]}),
+                6 => json!({"$nin": [a, null]}),
+                7 => json!({"$exists": number % 2 == 0}),
+                8 => json!({"$gt": a}),
+                9 => json!({"$lte": a}),
+                10 => json!({"$like": "%b"}),
+                11 => json!({"$contains": a}),
+                12 => json!({"$size": number % 3}),
+                13 => json!({"$size": {"$gte": 1, "$lt": 2}, "$ne": a}),
                 _ => json!({"$gte": a, "$ne": b}),
             };
             (key, condition)

@@ -22,7 +22,7 @@ pub struct Change {
     pub rows: Vec<RowChange>,
     /// Top-level forms whose page info changed.
     pub pages: Vec<LevelId>,
-    /// Top-level forms whose count changed.
+    /// Top-level forms whose aggregate changed.
     pub counts: Vec<LevelId>,
     /// Facts changed that a condition or an order looks at for entities of the result: what a client
     /// needs to judge by itself may differ although the result is the same.

@@ -19,6 +19,7 @@ use crate::query::window::{Fetch, Fetched};
 use crate::tx::Commit;
 use crate::value::Value;
 
+use super::aggregate::LiveAggregate;
 use super::branch::{LiveBranch, apply_below, branches};
 use super::change::{Change, LevelId};
 use super::delta::Delta;
@@ -69,9 +70,26 @@ enum State {
 /// A top-level form whose names exist.
 #[derive(Clone, Debug)]
 struct LiveForm {
-    /// `None` if a name does not exist.
-    roots: Option<Roots>,
+    top: Top,
     below: Vec<Option<LiveBranch>>,
+}
+
+/// What is kept of a top-level form.
+#[derive(Clone, Debug)]
+enum Top {
+    /// A name does not exist.
+    Nothing,
+    Rows(Roots),
+    Aggregate(LiveAggregate),
+}
+
+impl Top {
+    const fn rows(&self) -> Option<&Roots> {
+        match self {
+            Self::Rows(roots) => Some(roots),
+            _ => None,
+        }
+    }
 }
 
 /// What an evaluation works with.
@@ -301,7 +319,7 @@ impl<V: Visibility> LiveQuery<V> {
             let branch = forms.iter().find_map(|form| LiveBranch::find(&form.below, level))?;
             return branch.lists.get(&parent).map(|list| entities(branch.pane.rows(list)));
         }
-        let mut roots = forms.iter().filter_map(|form| form.roots.as_ref());
+        let mut roots = forms.iter().filter_map(|form| form.top.rows());
         roots.find(|roots| roots.level == level).map(|roots| entities(roots.shown()))
     }
 }
@@ -317,11 +335,15 @@ impl LiveForm {
         let level = LevelId(*next);
         *next += 1;
         let mut below = branches(plan, form, next);
-        let Some(body) = &plan.body else { return Self { roots: None, below } };
-        let roots = Roots::new(cx, level, plan, body, paged);
+        let Some(body) = &plan.body else { return Self { top: Top::Nothing, below } };
+        if let Some(plan) = &plan.aggregate {
+            let aggregate = LiveAggregate::new(cx, level, plan, body);
+            return Self { top: Top::Aggregate(aggregate), below };
+        }
+        let roots = Roots::new(cx, level, body, paged);
         let rows: Vec<EntityId> = roots.shown().into_iter().map(|row| row.entity).collect();
         apply_below(&mut below, cx, body, &rows, &[], &mut Change::default());
-        Self { roots: Some(roots), below }
+        Self { top: Top::Rows(roots), below }
     }
 
     fn apply<V: Visibility>(
@@ -330,22 +352,29 @@ impl LiveForm {
         plan: &FormPlan,
         change: &mut Change,
     ) {
-        let (Some(roots), Some(body)) = (&mut self.roots, &plan.body) else { return };
-        let (entered, left) = roots.apply(cx, body, change);
-        apply_below(&mut self.below, cx, body, &entered, &left, change);
+        let Some(body) = &plan.body else { return };
+        match (&mut self.top, &plan.aggregate) {
+            (Top::Rows(roots), _) => {
+                let (entered, left) = roots.apply(cx, body, change);
+                apply_below(&mut self.below, cx, body, &entered, &left, change);
+            }
+            (Top::Aggregate(aggregate), Some(plan)) => aggregate.apply(cx, plan, body, change),
+            _ => {}
+        }
     }
 
     fn result(&self, index: &TripleIndex, plan: &FormPlan) -> FormResult {
-        let counts = plan.aggregate.is_some();
-        let (Some(roots), Some(body)) = (&self.roots, &plan.body) else {
-            return FormResult::absent(plan);
-        };
-        if counts {
-            return FormResult { level: Level::default(), page: None, count: Some(roots.count()) };
+        match (&self.top, &plan.body, &plan.aggregate) {
+            (Top::Aggregate(aggregate), _, Some(plan)) => {
+                FormResult::aggregated(aggregate.totals(plan))
+            }
+            (Top::Rows(roots), Some(body), _) => {
+                let rows = roots.shown().into_iter().map(|row| row.handle).collect();
+                let level = level(index, body, &self.below, rows);
+                FormResult { level, page: roots.page.clone(), totals: None }
+            }
+            _ => FormResult::absent(plan),
         }
-        let rows = roots.shown().into_iter().map(|row| row.handle).collect();
-        let level = level(index, body, &self.below, rows);
-        FormResult { level, page: roots.page.clone(), count: None }
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use crate::id::EntityId;
 use crate::index::SortKey;
 use crate::query::form::{Edge, Sense};
-use crate::query::plan::{Body, FormPlan, OrderKey};
+use crate::query::plan::{Body, OrderKey};
 use crate::query::result::PageInfo;
 use crate::query::visibility::Visibility;
 use crate::query::window::Fetched;
@@ -34,7 +34,6 @@ pub(super) struct Roots {
     ahead: Witness,
     beyond: Witness,
     pub(super) page: Option<PageInfo>,
-    counts: bool,
 }
 
 /// A cursor as a place in the order.
@@ -111,27 +110,21 @@ impl Roots {
     pub(super) fn new<V: Visibility>(
         cx: &mut Context<'_, V>,
         level: LevelId,
-        form: &FormPlan,
         body: &Body,
         paged: bool,
     ) -> Self {
-        let counts = form.aggregate.is_some();
         let page = &body.page;
-        let reversed = page.last && !counts;
-        let (limit, skip) = match counts {
-            true => (0, 0),
-            false => (page.limit.unwrap_or(usize::MAX), page.offset.unwrap_or(0)),
-        };
+        let reversed = page.last;
+        let (limit, skip) = (page.limit.unwrap_or(usize::MAX), page.offset.unwrap_or(0));
         let cut = |edge: &Option<Edge>| edge.as_ref().map(|edge| Cut::new(edge, body.order.by));
-        let (after, before) =
-            if counts { (None, None) } else { (cut(&page.after), cut(&page.before)) };
+        let (after, before) = (cut(&page.after), cut(&page.before));
         let (start, end) = if reversed { (before, after) } else { (after, before) };
         let asked = |cut: &Option<Cut>| match cut {
             Some(_) if paged => Witness::Lost,
             _ => Witness::Unasked,
         };
         let pane = Pane { skip, limit, reversed };
-        let is_whole = counts || page.limit.is_none();
+        let is_whole = page.limit.is_none();
         let keep = if is_whole { usize::MAX } else { pane.end().saturating_add(spare(limit)) };
         let mut roots = Self {
             level,
@@ -145,7 +138,6 @@ impl Roots {
             start,
             end,
             page: paged.then(PageInfo::default),
-            counts,
         };
         let fetched = roots.fetch(cx, body, roots.inner_start(), keep);
         roots.more = fetched.more;
@@ -175,10 +167,6 @@ impl Roots {
     /// Which rows show now.
     pub(super) fn shown(&self) -> Vec<&Entry> {
         self.pane.rows(&self.list)
-    }
-
-    pub(super) const fn count(&self) -> usize {
-        self.list.len()
     }
 
     fn side(&self, body: &Body, entry: &Entry) -> Side {
@@ -211,7 +199,6 @@ impl Roots {
         change: &mut Change,
     ) -> (Vec<EntityId>, Vec<EntityId>) {
         let reached = cx.reader.reached(cx.delta, &self.watches);
-        let before = self.list.len();
         let mut shifts = Shifts::default();
         for reached in &reached {
             self.judge(cx, body, *reached, &mut shifts);
@@ -225,12 +212,6 @@ impl Roots {
             self.more = true;
         }
         self.find_witnesses(cx, body);
-        if self.counts {
-            if self.list.len() != before {
-                change.counts.push(self.level);
-            }
-            return (Vec::new(), Vec::new());
-        }
         change.evidence |= cx.delta.touches(&self.watches);
         let settled = shifts.settle(&self.list, self.pane);
         settled.report(self.level, None, change);
