@@ -128,10 +128,7 @@ impl Wide {
     /// Brings all digits but the last into 0..2^32; the last one keeps the sign.
     fn carry(&mut self) {
         let mut carried = 0;
-        let (last, digits) = match self.digits.split_last_mut() {
-            Some(split) => split,
-            None => return,
-        };
+        let Some((last, digits)) = self.digits.split_last_mut() else { return };
         for digit in digits {
             *digit += carried;
             carried = *digit >> BASE_BITS;

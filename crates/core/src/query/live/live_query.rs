@@ -79,8 +79,8 @@ struct LiveForm {
 enum Top {
     /// A name does not exist.
     Nothing,
-    Rows(Roots),
-    Aggregate(LiveAggregate),
+    Rows(Box<Roots>),
+    Aggregate(Box<LiveAggregate>),
 }
 
 impl Top {
@@ -338,12 +338,12 @@ impl LiveForm {
         let Some(body) = &plan.body else { return Self { top: Top::Nothing, below } };
         if let Some(plan) = &plan.aggregate {
             let aggregate = LiveAggregate::new(cx, level, plan, body);
-            return Self { top: Top::Aggregate(aggregate), below };
+            return Self { top: Top::Aggregate(Box::new(aggregate)), below };
         }
         let roots = Roots::new(cx, level, body, paged);
         let rows: Vec<EntityId> = roots.shown().into_iter().map(|row| row.entity).collect();
         apply_below(&mut below, cx, body, &rows, &[], &mut Change::default());
-        Self { top: Top::Rows(roots), below }
+        Self { top: Top::Rows(Box::new(roots)), below }
     }
 
     fn apply<V: Visibility>(
