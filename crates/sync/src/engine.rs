@@ -17,6 +17,7 @@ mod link;
 mod local;
 mod millis;
 mod names;
+mod native;
 mod pending;
 mod queries;
 mod report;
@@ -71,6 +72,8 @@ pub struct Settings {
     pub reconnect_min: Duration,
     /// The longest delay between tries to connect.
     pub reconnect_max: Duration,
+    /// Whether native sessions are offered to the server; otherwise all are plain.
+    pub native_sessions: bool,
     /// Most transactions that may wait for the server.
     pub pending_max: usize,
     /// Most queries without a watcher whose results are kept.
@@ -89,6 +92,7 @@ impl Settings {
             admin_token: None,
             reconnect_min: Duration::from_millis(200),
             reconnect_max: Duration::from_secs(20),
+            native_sessions: true,
             pending_max: 10_000,
             kept_queries_max: 100,
             kept_facts_max: 500_000,
@@ -232,6 +236,7 @@ pub struct SyncEngine {
     queries: BTreeMap<Arc<str>, Subscription>,
     last_once: u64,
     rooms: rooms::Rooms,
+    native: native::NativeClient,
     ledger: Ledger,
     /// How long the server may take to answer.
     answer_max: Duration,
@@ -269,7 +274,7 @@ impl SyncEngine {
     pub fn new(
         settings: Settings,
         snapshot: Snapshot,
-        ids: Box<dyn IdSource + Send>,
+        mut ids: Box<dyn IdSource + Send>,
         now: Millis,
     ) -> Result<Self, RestoreError> {
         let Snapshot { entities, attrs, outbox, subscriptions, key_values } = snapshot;
@@ -282,6 +287,7 @@ impl SyncEngine {
         let names = Names::new(attrs.into_iter().map(Arc::new).collect());
         let mut local = LocalFacts::new(names.blank().clone());
         local.load(entities);
+        let (native, is_new) = native::NativeClient::restore(&key_values, &mut *ids);
         let link = Link::new(settings.sync_enabled, settings.reconnect_min, settings.reconnect_max);
         let mut engine = Self {
             status_told: link.status(),
@@ -295,6 +301,7 @@ impl SyncEngine {
             queries: BTreeMap::new(),
             last_once: 0,
             rooms: rooms::Rooms::default(),
+            native,
             ledger: Ledger::default(),
             answer_max: transact::ANSWER_MAX,
             answered_at: Millis(0),
@@ -317,6 +324,8 @@ impl SyncEngine {
         for row in outbox {
             engine.restore_transaction(row, &acked, now);
         }
+        engine.outbox.skip_numbers(engine.native.numbers.used);
+        engine.introduce(is_new, now);
         engine.link.want(None, None, now);
         engine.advance(now);
         Ok(engine)
@@ -391,6 +400,9 @@ impl SyncEngine {
             Input::Frame(frame) => self.frame(now, frame),
             Input::Disconnected { reason, hopeless } => self.disconnected(now, reason, hopeless),
             Input::Committed => {
+                for (key, value) in self.ledger.key_values_in_flight() {
+                    self.native.numbers.stored(key, value.as_deref());
+                }
                 for seq in self.ledger.committed(now) {
                     self.outputs.push_back(Output::Stored { seq, result: Ok(()) });
                 }
@@ -511,6 +523,7 @@ impl SyncEngine {
             Some(LinkDue::Connect) | None => {}
         }
         self.check_answers(now);
+        self.reserve_numbers(now);
         self.send_transactions(now);
         self.send_presence(now);
         self.tell_status();

@@ -11,6 +11,7 @@ use tricedb_core::id::{AttrId, EntityId, TxId};
 use tricedb_core::index::TripleIndex;
 use tricedb_core::tx::{Commit, TxStep};
 use tricedb_core::value::Value;
+use tricedb_protocol::native::Replaced;
 
 use super::SyncEngine;
 use super::pending::Pending;
@@ -60,6 +61,15 @@ pub(crate) fn writes_of(
         }
     }
     writes
+}
+
+/// The server says that others had changed a value before this client's write replaced it.
+pub(super) fn met(writes: &mut [Write], replaced: Replaced, tx: TxId) {
+    let Replaced { entity, attr, value } = replaced;
+    let write = writes.iter_mut().find(|write| write.entity == entity && write.attr == attr);
+    if let Some(write) = write.filter(|write| write.met.is_none() && write.own != value) {
+        write.met = Some((value, TxId(tx.0.saturating_sub(1))));
+    }
 }
 
 impl SyncEngine {

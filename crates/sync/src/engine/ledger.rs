@@ -48,6 +48,8 @@ pub(crate) struct Ledger {
     in_flight: Option<Flight>,
     /// When the oldest change that may wait was made.
     gathering_since: Option<Millis>,
+    /// Something among them does not wait.
+    at_once: bool,
     /// How long the last large batch took, from when.
     large: (Option<Millis>, Duration),
     not_before: Option<Millis>,
@@ -121,6 +123,20 @@ impl Ledger {
         self.gather(now);
     }
 
+    /// A key-value that something waits for: it is written at once.
+    pub(crate) fn key_value_now(&mut self, key: &str, value: Vec<u8>, now: Millis) {
+        self.key_value(key, Some(value), now);
+        self.at_once = true;
+    }
+
+    /// The key-values of the batch under way.
+    pub(crate) fn key_values_in_flight(
+        &self,
+    ) -> impl Iterator<Item = (&str, &Option<Vec<u8>>)> + use<'_> {
+        let flight = self.in_flight.iter().flat_map(|flight| &flight.key_values);
+        flight.map(|(key, value)| (key.as_str(), value))
+    }
+
     fn gather(&mut self, now: Millis) {
         self.gathering_since.get_or_insert(now);
     }
@@ -134,7 +150,7 @@ impl Ledger {
         if self.in_flight.is_some() {
             return None;
         }
-        let urgent = self.dirty.outbox.values().any(|at_once| *at_once);
+        let urgent = self.at_once || self.dirty.outbox.values().any(|at_once| *at_once);
         let due = if urgent {
             Some(Millis(0))
         } else {
@@ -163,8 +179,9 @@ impl Ledger {
         if self.in_flight.is_some() || self.not_before.is_some_and(|t| now < t && !all) {
             return None;
         }
-        let gathered =
-            all || self.gathering_since.is_some_and(|t| now >= t.plus(self.gather_for()));
+        let gathered = all
+            || std::mem::take(&mut self.at_once)
+            || self.gathering_since.is_some_and(|t| now >= t.plus(self.gather_for()));
         let urgent: Vec<u64> = self
             .dirty
             .outbox

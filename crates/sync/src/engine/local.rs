@@ -9,6 +9,7 @@ use tricedb_core::index::TripleIndex;
 use tricedb_core::port::{EntityRow, HeldFact};
 use tricedb_core::triple::Triple;
 use tricedb_core::tx::Stamped;
+use tricedb_protocol::native::PartBody;
 
 use super::facts::{FactSet, drop_fact, fact_of, put_fact};
 use super::view::View;
@@ -89,6 +90,50 @@ impl LocalFacts {
                         changed.extend(row_key(base, fact));
                     }
                 }
+            }
+        }
+        changed
+    }
+
+    /// Takes a change of a query's facts, `held` before. `is_same` becomes false if the query comes to hold
+    /// other facts. Returns the rows that changed.
+    pub(crate) fn change(
+        &mut self,
+        held: &mut FactSet,
+        change: &PartBody,
+        is_same: &mut bool,
+    ) -> RowKeys {
+        let mut changed = RowKeys::default();
+        let Self { view, holders } = self;
+        let base = view.base();
+        for triple in &change.put {
+            let Some(fact) = fact_of(base, triple) else { continue };
+            if held.insert(fact) {
+                *is_same = false;
+                *holders.entry(fact).or_default() += 1;
+            }
+            if put_fact(base, triple) {
+                changed.extend(row_key(base, &fact));
+            }
+        }
+        let gone = change.gone.iter().map(|fact| (fact, true));
+        for (fact, is_false) in gone.chain(change.forget.iter().map(|fact| (fact, false))) {
+            if !held.remove(fact) {
+                continue;
+            }
+            let is_last = match holders.get_mut(fact) {
+                Some(count) if *count > 1 => {
+                    *count -= 1;
+                    false
+                }
+                _ => {
+                    holders.remove(fact);
+                    true
+                }
+            };
+            // What is false is so for everybody, kept queries included.
+            if (is_last || is_false) && drop_fact(base, fact) {
+                changed.extend(row_key(base, fact));
             }
         }
         changed

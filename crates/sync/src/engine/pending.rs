@@ -130,6 +130,20 @@ impl Outbox {
         self.last_seq
     }
 
+    /// The number given last.
+    pub(crate) const fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Gives numbers behind this one from now on.
+    pub(crate) fn skip_numbers(&mut self, used: u64) {
+        self.last_seq = self.last_seq.max(used);
+    }
+
+    pub(crate) fn get_mut(&mut self, seq: u64) -> Option<&mut Pending> {
+        self.pending.get_mut(&seq)
+    }
+
     pub(crate) fn push(&mut self, pending: Pending) {
         self.last_seq = self.last_seq.max(pending.seq);
         self.pending.insert(pending.seq, pending);

@@ -213,6 +213,7 @@ impl SyncEngine {
         };
         self.may_retire = true;
         let is_asked = subscription.asked.is_some() || subscription.is_fresh;
+        let sub = subscription.sub.take_if(|_| self.native.position.is_some());
         subscription.disconnected();
         subscription.view = None;
         subscription.premature = None;
@@ -223,7 +224,13 @@ impl SyncEngine {
         } else {
             self.queries.remove(key);
         }
-        if is_asked && self.link.authenticated_since().is_some() {
+        if let Some((position, sub)) = self.native.position.zip(sub) {
+            if let Some(kept) = self.queries.get_mut(key) {
+                // Its facts are the server's at this position, and from now on may fall behind.
+                kept.position = position;
+            }
+            self.native_unsubscribe(sub);
+        } else if is_asked && self.link.authenticated_since().is_some() {
             let client_event_id = Some(self.next_event());
             self.send(&ClientMessage::RemoveQuery(RemoveQuery { q, client_event_id }));
         }
@@ -258,6 +265,9 @@ impl SyncEngine {
     }
 
     fn ask(&mut self, now: Millis, key: &str) {
+        if self.is_native() {
+            return self.native_ask(now, &key.into());
+        }
         let Some(subscription) = self.queries.get_mut(key) else { return };
         subscription.asked = Some(now);
         subscription.refusal = None;

@@ -8,6 +8,7 @@ use tricedb_core::id::{EventId, TxId};
 use tricedb_core::port::Frame;
 use tricedb_core::query::canonical_json;
 use tricedb_core::triple::Triple;
+use tricedb_protocol::native::SyncFrame;
 use tricedb_protocol::{
     AddQueryOk, CORE_PACKAGE, ClientMessage, ErrorMessage, Init, InitOk, QueryAnswer, RefreshOk,
     ServerMessage, TransactOk, Versions,
@@ -37,7 +38,7 @@ impl SyncEngine {
             refresh_token: self.settings.refresh_token.clone(),
             versions,
             admin_token: self.settings.admin_token.clone(),
-            native: None,
+            native: self.native_offer(),
             client_event_id: Some(self.next_event()),
         };
         self.send(&ClientMessage::Init(init));
@@ -79,6 +80,7 @@ impl SyncEngine {
                 pending.stage = Stage::Waiting { not_before: None };
             }
         }
+        self.native_left();
         self.queries_disconnected();
         self.rooms_disconnected();
         self.outputs.push_back(Output::PendingChanged);
@@ -88,9 +90,19 @@ impl SyncEngine {
         if !self.link.is_connected() {
             return;
         }
-        let Frame::Text(text) = frame else {
-            self.give_up(now, "the server sent a binary frame in a plain session");
-            return;
+        let text = match frame {
+            Frame::Text(text) => text,
+            Frame::Binary(bytes) if self.is_native() => {
+                match SyncFrame::decode_binary(&bytes) {
+                    Ok(frame) => self.sync_frame(now, frame),
+                    Err(error) => self.give_up(now, &error.to_string()),
+                }
+                return;
+            }
+            Frame::Binary(_) => {
+                self.give_up(now, "the server sent a binary frame in a plain session");
+                return;
+            }
         };
         match ServerMessage::decode_frame(&text) {
             Ok(messages) => {
@@ -140,7 +152,7 @@ impl SyncEngine {
             ServerMessage::LeaveRoomOk(_)
             | ServerMessage::SetPresenceOk(_)
             | ServerMessage::ClientBroadcastOk(_) => {}
-            // No plain session has any.
+            ServerMessage::Sync(frame) if self.is_native() => self.sync_frame(now, frame),
             ServerMessage::Sync(_) => self.give_up(now, "the server sent what was not agreed on"),
             ServerMessage::Unknown { op } => {
                 tracing::debug!(target: "tricedb::sync", op, "ignored an unknown message");
@@ -155,7 +167,13 @@ impl SyncEngine {
         self.link.authenticated(now);
         self.trouble = None;
         self.app_state = init.app_status.status;
-        self.learn_attrs(now, init.attrs.into_iter().map(Arc::new).collect());
+        match &init.native {
+            Some(agreed) => self.native_agreed(agreed, now),
+            None => self.native_forgotten(),
+        }
+        if init.native.is_none_or(|agreed| !agreed.attrs_same) {
+            self.learn_attrs(now, init.attrs.into_iter().map(Arc::new).collect());
+        }
         self.end_races();
         self.event(SyncEvent::Connected);
         self.rooms_connected(now, &init.session_id);
@@ -218,8 +236,11 @@ impl SyncEngine {
             return;
         }
         match message.failed_op() {
-            Some("add-query") => {
+            Some("add-query" | "subscribe") => {
                 let query = message.failed_query().map(canonical_json);
+                if let Some(query) = &query {
+                    self.native_refused(query);
+                }
                 self.query_refused(now, query.as_deref(), event, error);
             }
             Some("refresh") => self.ask_again(now),

@@ -7,6 +7,7 @@ use tricedb_core::id::{EventId, TxId};
 use tricedb_core::port::{HeldFact, SubscriptionRow};
 use tricedb_core::query::{Query, ReadSet};
 use tricedb_core::triple::Triple;
+use tricedb_protocol::native::SubId;
 
 use super::facts::{FactSet, drop_fact, put_fact};
 use super::millis::Millis;
@@ -48,6 +49,8 @@ pub(crate) struct Subscription {
     /// Whether the server ever gave a result.
     pub(crate) is_loaded: bool,
 
+    /// Its number in the present native session.
+    pub(crate) sub: Option<SubId>,
     /// Since when the server's first answer in this session is awaited.
     pub(crate) asked: Option<Millis>,
     /// Whether the server answered in this session.
@@ -109,6 +112,7 @@ impl Subscription {
             extra: Extra::default(),
             premature: None,
             is_loaded: false,
+            sub: None,
             asked: None,
             is_fresh: false,
             refusal: None,

@@ -76,6 +76,8 @@ impl Client {
             closes: 0,
         };
         client.drain();
+        // Who it is, and its first numbers, are written at once.
+        client.store();
         client
     }
 
@@ -128,6 +130,11 @@ impl Client {
     /// Writes what is to be written, until there is nothing more.
     fn write(&mut self) {
         self.pass(250);
+        self.store();
+    }
+
+    /// Ends the writing of batches until there is none.
+    fn store(&mut self) {
         while let Some(batch) = self.writing.take() {
             apply(&mut self.disk, batch);
             self.handle(Input::Committed);

@@ -223,7 +223,7 @@ impl SyncEngine {
         if self.link.authenticated_since().is_none() {
             return;
         }
-        let mut in_flight = 0;
+        let (mut in_flight, is_native) = (0, self.is_native());
         let (mut messages, mut sent) = (Vec::new(), Vec::new());
         for pending in self.outbox.iter_mut() {
             match pending.stage {
@@ -231,19 +231,20 @@ impl SyncEngine {
                 Stage::InFlight { .. } => {}
                 Stage::WaitingForAttrs { .. } => break,
                 Stage::Waiting { not_before } => {
-                    if in_flight >= IN_FLIGHT_MAX || not_before.is_some() {
+                    let may_use = !is_native || self.native.numbers.may_use(pending.seq);
+                    if in_flight >= IN_FLIGHT_MAX || not_before.is_some() || !may_use {
                         break;
                     }
                     pending.stage = Stage::InFlight { since: now };
                     pending.attempts = pending.attempts.saturating_add(1);
-                    messages.push(ClientMessage::Transact(Transact {
+                    messages.push(Transact {
                         tx_steps: steps_to_json(&pending.steps),
                         client_event_id: Some(pending.event.clone()),
                         created: Some(pending.created_at),
                         order: Some(pending.seq),
                         seq: None,
                         base: None,
-                    }));
+                    });
                     sent.push((pending.seq, pending.name.clone(), pending.attempts));
                 }
             }
@@ -255,8 +256,9 @@ impl SyncEngine {
         if sent.is_empty() {
             return;
         }
-        for message in &messages {
-            self.send(message);
+        for (transact, (seq, ..)) in messages.into_iter().zip(&sent) {
+            let transact = self.number(transact, *seq);
+            self.send(&ClientMessage::Transact(transact));
         }
         for (seq, id, attempt) in sent {
             self.ledger.transaction(seq, now);
