@@ -140,6 +140,12 @@ impl Builder {
         self
     }
 
+    /// Whether to use native sessions; see [`Config::native_sessions`].
+    pub const fn native_sessions(mut self, enabled: bool) -> Self {
+        self.config.native_sessions = enabled;
+        self
+    }
+
     /// Prints what happens, readably; see [`Config::verbose_logging`].
     pub const fn verbose(mut self, verbose: bool) -> Self {
         self.config.verbose_logging = verbose;
@@ -188,6 +194,7 @@ impl Builder {
         settings.admin_token = admin_token;
         settings.reconnect_min = config.reconnect_min;
         settings.reconnect_max = config.reconnect_max;
+        settings.native_sessions = config.native_sessions;
         settings.pending_max = config.pending_max;
         settings.kept_queries_max = config.kept_queries_max;
         settings.kept_facts_max = config.kept_facts_max;

@@ -36,6 +36,9 @@ pub struct Config {
     /// The longest delay between tries to connect.
     #[serde(rename = "reconnectMaxMs", with = "milliseconds")]
     pub reconnect_max: Duration,
+    /// Whether to use native sessions with servers that speak them; otherwise the plain protocol is spoken
+    /// to all. Both are described in `docs/protocol.md`.
+    pub native_sessions: bool,
     /// Most transactions that may wait for the server.
     pub pending_max: usize,
     /// Most queries without a subscription whose results are kept for offline use.
@@ -56,6 +59,7 @@ impl Default for Config {
             path: None,
             reconnect_min: settings.reconnect_min,
             reconnect_max: settings.reconnect_max,
+            native_sessions: settings.native_sessions,
             pending_max: settings.pending_max,
             kept_queries_max: settings.kept_queries_max,
             kept_facts_max: settings.kept_facts_max,

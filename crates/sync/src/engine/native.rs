@@ -99,7 +99,7 @@ impl SyncEngine {
             digest: native.digest(),
             attrs: attrs_digest(self.names.server().iter().map(|attr| &**attr)),
         });
-        self.settings.native_sessions.then(|| NativeOffer {
+        self.settings.native_sessions.then_some(NativeOffer {
             version: NATIVE_VERSION,
             client: native.client,
             binary: true,

@@ -1,11 +1,4 @@
-//! Clients and a real server in one process, over loopback sockets.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test ends where something is wrong"
-)]
+//! Clients and a real server in one process, over loopback sockets. Run in native and in plain sessions.
 
 use std::time::Duration;
 
@@ -40,7 +33,7 @@ impl World {
     }
 
     async fn client(&self) -> Client {
-        Client::builder(self.app).url(self.server.http_url()).open().await.unwrap()
+        super::builder(self.app).url(self.server.http_url()).open().await.unwrap()
     }
 }
 
@@ -199,7 +192,7 @@ async fn clients_that_invent_the_same_attributes_offline_both_get_through() {
     let world = World::new().await;
     let mut dbs = Vec::new();
     for _ in 0..3 {
-        let db = Client::builder(world.app)
+        let db = super::builder(world.app)
             .url(world.server.http_url())
             .sync_enabled(false)
             .open()
@@ -271,7 +264,7 @@ async fn a_restarted_server_is_met_again_and_what_waited_gets_through() {
     let server = Server::builder(config(None)).start().await.unwrap();
     let app = server.create_app("Test", None, None).await.unwrap().id;
     let address = server.local_addr();
-    let db = Client::builder(app).url(server.http_url()).open().await.unwrap();
+    let db = super::builder(app).url(server.http_url()).open().await.unwrap();
     let mut seen = db.subscribe(json!({"todos": {}})).unwrap();
     let first = db.transact(db.create("todos", json!({"title": "before"}))).unwrap();
     soon("synced", first.synced()).await.unwrap();
@@ -283,7 +276,7 @@ async fn a_restarted_server_is_met_again_and_what_waited_gets_through() {
 
     let server = Server::builder(config(Some(address))).start().await.unwrap();
     soon("synced", waits.synced()).await.unwrap();
-    let other = Client::builder(app).url(server.http_url()).open().await.unwrap();
+    let other = super::builder(app).url(server.http_url()).open().await.unwrap();
     let result = soon("an answer", other.query_once(json!({"todos": {}}))).await.unwrap();
     assert_eq!(result.rows("todos").len(), 2);
     shows(&mut seen, "both", |r| r.rows("todos").len() == 2).await;
