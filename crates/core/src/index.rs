@@ -7,10 +7,13 @@
 
 mod column;
 mod row;
+mod run;
+mod shape;
 mod sort_key;
 mod store;
 
 pub use column::{Members, Ordered};
-pub use row::{AttrSlot, Cell, Handle, Link, Row};
+pub use row::{AttrSlot, Cell, Handle, Link, Links, LinksIter, Row};
+pub use run::Walk;
 pub use sort_key::SortKey;
 pub use store::TripleIndex;

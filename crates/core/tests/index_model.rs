@@ -180,7 +180,7 @@ fn check(index: &TripleIndex) {
             let found: Vec<EntityId> = index
                 .range(slot, Bound::Unbounded, Bound::Unbounded)
                 .expect("an index")
-                .map(|(_, e, _)| *e)
+                .map(|h| index.entity(h))
                 .collect();
             let mut wanted: Vec<_> =
                 facts.iter().map(|t| (index.sort_key(slot, &t.value), t.entity)).collect();
@@ -191,16 +191,17 @@ fn check(index: &TripleIndex) {
                 let equal: Vec<EntityId> = index
                     .range(slot, Bound::Included(key.clone()), Bound::Included(key))
                     .expect("an index")
-                    .map(|(_, e, _)| *e)
+                    .map(|h| index.entity(h))
                     .collect();
                 assert!(equal.contains(&fact.entity));
             }
         }
         if attr.is_id() {
-            let found: Vec<(i64, EntityId)> =
-                index.members(slot).expect("members").map(|(at, e, _)| (*at, *e)).collect();
+            let found: Vec<EntityId> =
+                index.members(slot).expect("members").map(|h| index.entity(h)).collect();
             let mut wanted: Vec<_> = facts.iter().map(|t| (t.created_at, t.entity)).collect();
             wanted.sort();
+            let wanted: Vec<EntityId> = wanted.into_iter().map(|(_, e)| e).collect();
             assert_eq!(found, wanted, "members of {}", attr.etype());
         }
     }

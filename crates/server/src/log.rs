@@ -162,14 +162,9 @@ impl SnapshotImage {
             let Some(&attr) = self.attr_ids.get(&slot) else { continue };
             match cell {
                 Cell::Data { value, created_at } => {
-                    triples.push(Triple {
-                        entity,
-                        attr,
-                        value: value.clone(),
-                        created_at: *created_at,
-                    });
+                    triples.push(Triple { entity, attr, value: value.clone(), created_at });
                 }
-                Cell::Links(links) => triples.extend(links.iter().map(|link| Triple {
+                Cell::Links(links) => triples.extend(links.into_iter().map(|link| Triple {
                     entity,
                     attr,
                     value: Value::Ref(link.target),

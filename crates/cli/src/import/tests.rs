@@ -86,7 +86,8 @@ fn facts_links_and_times_come_over() {
     assert_eq!(backup.notes, Vec::<String>::new());
     let author = backup.index.catalog().forward("posts", "author").unwrap().id;
     let links = backup.index.links(P1.parse().unwrap(), author);
-    assert_eq!((links[0].target, links[0].created_at), (U1.parse().unwrap(), 17));
+    let link = links.first().unwrap();
+    assert_eq!((link.target, link.created_at), (U1.parse().unwrap(), 17));
     let title = backup.index.catalog().forward("posts", "title").unwrap();
     assert_eq!(title.inferred_types.as_deref().unwrap().len(), 1);
 }
@@ -110,7 +111,10 @@ fn a_link_named_from_the_other_side_alone_comes_over() {
     })
     .unwrap();
     let author = backup.index.catalog().forward("posts", "author").unwrap().id;
-    assert_eq!(backup.index.links(P1.parse().unwrap(), author)[0].target, U1.parse().unwrap());
+    assert_eq!(
+        backup.index.links(P1.parse().unwrap(), author).first().unwrap().target,
+        U1.parse().unwrap()
+    );
 }
 
 #[test]

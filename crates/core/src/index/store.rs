@@ -1,16 +1,19 @@
 //! Keeping rows and columns in step.
 
+mod change;
 mod gather;
 
+use std::hash::BuildHasher;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use rustc_hash::FxBuildHasher;
 
-use self::gather::indexes_alike;
 use super::column::{Column, Members, Ordered};
-use super::row::{AttrSlot, Cell, Handle, Link, Row};
+use super::row::{AttrSlot, Cell, Handle, Links, Row};
+use super::run::Run;
+use super::shape::Shapes;
 use super::sort_key::SortKey;
 use crate::attr::Attr;
 use crate::catalog::AttrCatalog;
@@ -28,15 +31,43 @@ struct Slot {
     incoming: u32,
 }
 
+/// The interned entities, by handle.
+#[derive(Clone, Default, Debug)]
+struct Slots(Vec<Slot>);
+
+impl Slots {
+    #[inline]
+    fn id(&self, handle: Handle) -> EntityId {
+        // A handle from before the last entity went stands for nothing.
+        self.0.get(handle.0 as usize).map_or(EntityId(uuid::Uuid::nil()), |slot| slot.id)
+    }
+
+    #[inline]
+    fn row(&self, handle: Handle) -> Option<&Arc<Row>> {
+        self.0.get(handle.0 as usize)?.row.as_ref()
+    }
+
+    /// What an entity holds under a data attribute.
+    fn value(&self, handle: Handle, slot: AttrSlot) -> Option<&Value> {
+        self.row(handle)?.value(slot)
+    }
+}
+
+fn hash(entity: EntityId) -> u64 {
+    FxBuildHasher.hash_one(entity)
+}
+
 /// The facts of an app (or the part of them that a client holds), indexed.
 ///
 /// Reading never copies facts. Writing goes through [`crate::tx::execute`] or [`Self::apply`].
 #[derive(Clone, Default, Debug)]
 pub struct TripleIndex {
     catalog: AttrCatalog,
-    handles: HashMap<EntityId, Handle, FxBuildHasher>,
-    slots: Vec<Slot>,
+    /// By the hash of the entity's id, which its slot knows.
+    handles: HashTable<Handle>,
+    slots: Slots,
     free: Vec<Handle>,
+    shapes: Shapes,
     attr_slots: HashMap<AttrId, AttrSlot, FxBuildHasher>,
     attr_ids: Vec<AttrId>,
     columns: Vec<Column>,
@@ -77,12 +108,12 @@ impl TripleIndex {
 
     /// The interned form of an entity id; `None` if it holds no facts and nothing links to it.
     pub fn handle(&self, entity: EntityId) -> Option<Handle> {
-        self.handles.get(&entity).copied()
+        self.handles.find(hash(entity), |handle| self.slots.id(*handle) == entity).copied()
     }
 
     /// The entity id of a handle of this index.
     pub fn entity(&self, handle: Handle) -> EntityId {
-        self.slots[handle.0 as usize].id
+        self.slots.id(handle)
     }
 
     /// All facts of an entity.
@@ -92,12 +123,12 @@ impl TripleIndex {
 
     /// All facts of an entity.
     pub fn row_at(&self, handle: Handle) -> Option<&Arc<Row>> {
-        self.slots.get(handle.0 as usize)?.row.as_ref()
+        self.slots.row(handle)
     }
 
     /// Every row, in no particular order.
     pub fn rows(&self) -> impl Iterator<Item = &Arc<Row>> {
-        self.slots.iter().filter_map(|slot| slot.row.as_ref())
+        self.slots.0.iter().filter_map(|slot| slot.row.as_ref())
     }
 
     /// Every fact, in no particular order; soft-deleted attributes included.
@@ -111,10 +142,10 @@ impl TripleIndex {
             let (entity, attr) = (row.id(), self.attr_id(slot));
             let (data, links) = match cell {
                 Cell::Data { value, created_at } => (
-                    Some(Triple { entity, attr, value: value.clone(), created_at: *created_at }),
-                    &[][..],
+                    Some(Triple { entity, attr, value: value.clone(), created_at }),
+                    Links::default(),
                 ),
-                Cell::Links(links) => (None, &links[..]),
+                Cell::Links(links) => (None, links),
             };
             data.into_iter().chain(links.iter().map(move |link| Triple {
                 entity,
@@ -128,7 +159,7 @@ impl TripleIndex {
     /// Whether an entity holds an attribute.
     pub fn holds(&self, entity: EntityId, attr: AttrId) -> bool {
         match (self.row(entity), self.slot(attr)) {
-            (Some(row), Some(slot)) => row.cell(slot).is_some(),
+            (Some(row), Some(slot)) => row.holds(slot),
             _ => false,
         }
     }
@@ -139,10 +170,10 @@ impl TripleIndex {
     }
 
     /// The links of an entity under an attribute.
-    pub fn links(&self, entity: EntityId, attr: AttrId) -> &[Link] {
+    pub fn links(&self, entity: EntityId, attr: AttrId) -> Links<'_> {
         match (self.row(entity), self.slot(attr)) {
             (Some(row), Some(slot)) => row.links(slot),
-            _ => &[],
+            _ => Links::default(),
         }
     }
 
@@ -174,7 +205,7 @@ impl TripleIndex {
     /// The entities of the namespace whose `id` attribute this is, in default order: by creation time,
     /// then id. `None` if it is no `id` attribute.
     pub fn members(&self, slot: AttrSlot) -> Option<Members<'_>> {
-        self.columns[slot.0 as usize].members.as_ref().map(|set| set.range(..))
+        self.columns[slot.0 as usize].members.as_ref().map(Run::all)
     }
 
     /// The part of [`Self::members`] between two places of the default order.
@@ -184,30 +215,8 @@ impl TripleIndex {
         lower: Bound<(i64, EntityId)>,
         upper: Bound<(i64, EntityId)>,
     ) -> Option<Members<'_>> {
-        let set = self.columns[slot.0 as usize].members.as_ref()?;
-        let low = |(at, id): (i64, EntityId)| (at, id, Handle(0));
-        let high = |(at, id): (i64, EntityId)| (at, id, Handle(u32::MAX));
-        let lower = match lower {
-            Bound::Included(place) => Bound::Included(low(place)),
-            Bound::Excluded(place) => Bound::Excluded(high(place)),
-            Bound::Unbounded => Bound::Unbounded,
-        };
-        let upper = match upper {
-            Bound::Included(place) => Bound::Included(high(place)),
-            Bound::Excluded(place) => Bound::Excluded(low(place)),
-            Bound::Unbounded => Bound::Unbounded,
-        };
-        if let (
-            Bound::Included(lo) | Bound::Excluded(lo),
-            Bound::Included(hi) | Bound::Excluded(hi),
-        ) = (&lower, &upper)
-        {
-            // A range that ends before it begins would panic; give an empty one.
-            if lo >= hi {
-                return Some(set.range((Bound::Included(*lo), Bound::Excluded(*lo))));
-            }
-        }
-        Some(set.range((lower, upper)))
+        let run = self.columns[slot.0 as usize].members.as_ref()?;
+        Some(run.between(place(&lower), place(&upper), |handle| self.slots.id(handle)))
     }
 
     /// Whether a value index serves the attribute.
@@ -223,7 +232,7 @@ impl TripleIndex {
         lower: Bound<SortKey>,
         upper: Bound<SortKey>,
     ) -> Option<Ordered<'_>> {
-        self.columns[slot.0 as usize].range(lower, upper)
+        self.columns[slot.0 as usize].range(lower, upper, |handle| self.slots.id(handle))
     }
 
     /// The part of [`Self::range`] between two places of the order.
@@ -233,7 +242,8 @@ impl TripleIndex {
         lower: Bound<(SortKey, EntityId)>,
         upper: Bound<(SortKey, EntityId)>,
     ) -> Option<Ordered<'_>> {
-        self.columns[slot.0 as usize].between(lower, upper)
+        let run = self.columns[slot.0 as usize].whole_order()?;
+        Some(run.between(place(&lower), place(&upper), |handle| self.slots.id(handle)))
     }
 
     /// How many entities hold one attribute but not another.
@@ -252,16 +262,27 @@ impl TripleIndex {
     /// The one entity that holds this value of a unique attribute. `None` also if the attribute is not
     /// unique; ask the catalog. Null is never found.
     pub fn find_unique(&self, attr: AttrId, value: &Value) -> Option<Handle> {
-        self.columns[self.slot(attr)?.0 as usize].unique.as_ref()?.get(value).copied()
+        let slot = self.slot(attr)?;
+        let unique = self.columns[slot.0 as usize].unique.as_ref()?;
+        // An entity's own id is not in the index of values: handles are found by it anyway.
+        if let Value::Ref(entity) = value
+            && let Some(own) = self.handle(*entity)
+            && self.is_own_id(slot, own)
+        {
+            return Some(own);
+        }
+        unique.find(value, |handle| self.slots.value(handle, slot))
+    }
+
+    /// Whether an entity holds its own id under an attribute.
+    fn is_own_id(&self, slot: AttrSlot, handle: Handle) -> bool {
+        let row = self.slots.row(handle);
+        row.is_some_and(|row| row.value(slot) == Some(&Value::Ref(row.id())))
     }
 
     /// The sources of a link attribute that point at a target, by handle.
     pub fn sources(&self, slot: AttrSlot, target: Handle) -> &[Handle] {
-        self.columns[slot.0 as usize]
-            .sources
-            .as_ref()
-            .and_then(|map| map.get(&target))
-            .map_or(&[], Vec::as_slice)
+        self.columns[slot.0 as usize].sources(target)
     }
 
     /// Applies the changes of a commit, in order. Meant for commits that were prepared against an equal
@@ -325,223 +346,8 @@ impl TripleIndex {
             self.change(entity, attr, Some(&Stamped(value, 0)), None);
         }
     }
+}
 
-    fn change_attr(&mut self, old: Option<&Arc<Attr>>, new: Option<&Arc<Attr>>) {
-        match (old, new) {
-            (_, Some(attr)) => {
-                let before = self.catalog.get(attr.id).cloned();
-                self.catalog.put(attr.clone());
-                let slot = self.intern_attr(attr.id);
-                let before = before.as_deref();
-                if !before.is_some_and(|before| indexes_alike(before, attr)) {
-                    self.rebuild_column(slot, before, attr);
-                }
-            }
-            (Some(attr), None) => {
-                // Facts go before their attribute, in commits and in their undoing alike.
-                self.catalog.remove(attr.id);
-                if let Some(slot) = self.slot(attr.id) {
-                    let column = &mut self.columns[slot.0 as usize];
-                    column.members = None;
-                    column.ordered = None;
-                    column.unique = None;
-                }
-            }
-            (None, None) => {}
-        }
-    }
-
-    fn intern_attr(&mut self, attr: AttrId) -> AttrSlot {
-        *self.attr_slots.entry(attr).or_insert_with(|| {
-            let slot = AttrSlot(u32::try_from(self.attr_ids.len()).unwrap_or(u32::MAX));
-            self.attr_ids.push(attr);
-            self.columns.push(Column::default());
-            slot
-        })
-    }
-
-    fn intern(&mut self, entity: EntityId) -> Handle {
-        if let Some(handle) = self.handles.get(&entity) {
-            return *handle;
-        }
-        let slot = Slot { id: entity, row: None, incoming: 0 };
-        let handle = match self.free.pop() {
-            Some(handle) => {
-                self.slots[handle.0 as usize] = slot;
-                handle
-            }
-            None => {
-                let handle = Handle(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
-                self.slots.push(slot);
-                handle
-            }
-        };
-        self.handles.insert(entity, handle);
-        handle
-    }
-
-    /// Forgets a handle that stands for nothing any more.
-    fn release(&mut self, handle: Handle) {
-        let slot = &self.slots[handle.0 as usize];
-        if slot.row.is_none() && slot.incoming == 0 {
-            self.handles.remove(&slot.id);
-            self.free.push(handle);
-        }
-    }
-
-    /// Replaces one fact by another (either may be absent).
-    fn change(
-        &mut self,
-        entity: EntityId,
-        attr: AttrId,
-        old: Option<&Stamped>,
-        new: Option<&Stamped>,
-    ) {
-        let Some(definition) = self.catalog.get(attr).cloned() else { return };
-        let slot = self.intern_attr(attr);
-        let handle = self.intern(entity);
-        if definition.is_ref() {
-            if let Some(target) = old.and_then(|o| o.0.as_entity()) {
-                self.unlink(handle, slot, target);
-            }
-            if let Some((target, created_at)) = new.and_then(|n| Some((n.0.as_entity()?, n.1))) {
-                self.link(handle, slot, target, created_at);
-            }
-        } else if let (true, Some(Stamped(value, created_at))) = (definition.is_id(), new) {
-            // A commit that was read back holds ids as text.
-            let new = Stamped(definition.coerce(value.clone()), *created_at);
-            self.set(handle, slot, &definition, Some(&new));
-        } else {
-            self.set(handle, slot, &definition, new);
-        }
-        self.release(handle);
-    }
-
-    /// Changes a row in place if nobody else holds it, else a copy of it.
-    fn edit_row(&mut self, handle: Handle, edit: impl FnOnce(&mut Row)) {
-        let slot = &mut self.slots[handle.0 as usize];
-        let existed = slot.row.is_some();
-        let row = slot.row.get_or_insert_with(|| Arc::new(Row::new(slot.id)));
-        edit(Arc::make_mut(row));
-        let empty = row.cells.is_empty();
-        if empty {
-            slot.row = None;
-        }
-        match (existed, empty) {
-            (false, false) => self.entities += 1,
-            (true, true) => self.entities -= 1,
-            _ => {}
-        }
-    }
-
-    fn set(&mut self, handle: Handle, slot: AttrSlot, attr: &Attr, new: Option<&Stamped>) {
-        let mut old = None;
-        self.edit_row(handle, |row| match (row.position(slot), new) {
-            (Ok(at), Some(Stamped(value, created_at))) => {
-                let cell = Cell::Data { value: value.clone(), created_at: *created_at };
-                old = Some(std::mem::replace(&mut row.cells[at].1, cell));
-            }
-            (Ok(at), None) => old = Some(row.cells.remove(at).1),
-            (Err(at), Some(Stamped(value, created_at))) => {
-                let cell = Cell::Data { value: value.clone(), created_at: *created_at };
-                row.cells.insert(at, (slot, cell));
-            }
-            (Err(_), None) => {}
-        });
-        let entity = self.slots[handle.0 as usize].id;
-        let checked = attr.settled_type();
-        let column = &mut self.columns[slot.0 as usize];
-        if let Some(Cell::Data { value, created_at }) = &old {
-            if let Some(members) = &mut column.members {
-                members.remove(&(*created_at, entity, handle));
-            }
-            if let Some(ordered) = &mut column.ordered {
-                ordered.remove(&(SortKey::of(value, checked), entity, handle));
-            }
-            if let Some(unique) = &mut column.unique
-                && unique.get(value) == Some(&handle)
-            {
-                unique.remove(value);
-            }
-        }
-        match (old.is_some(), new.is_some()) {
-            (false, true) => self.triples += 1,
-            (true, false) => self.triples -= 1,
-            _ => {}
-        }
-        let Some(Stamped(value, created_at)) = new else {
-            column.holders.remove(handle.0);
-            return;
-        };
-        column.holders.insert(handle.0);
-        if let Some(members) = &mut column.members {
-            members.insert((*created_at, entity, handle));
-        }
-        if let Some(ordered) = &mut column.ordered {
-            ordered.insert((SortKey::of(value, checked), entity, handle));
-        }
-        if let (Some(unique), false) = (&mut column.unique, value.is_null()) {
-            unique.insert(value.clone(), handle);
-        }
-    }
-
-    fn link(&mut self, source: Handle, slot: AttrSlot, target: EntityId, created_at: i64) {
-        let handle = self.intern(target);
-        let mut added = false;
-        self.edit_row(source, |row| {
-            let link = Link { target, handle, created_at };
-            match row.position(slot) {
-                Ok(at) => {
-                    if let Cell::Links(links) = &mut row.cells[at].1
-                        && let Err(place) = links.binary_search_by_key(&handle, |l| l.handle)
-                    {
-                        links.insert(place, link);
-                        added = true;
-                    }
-                }
-                Err(at) => {
-                    row.cells.insert(at, (slot, Cell::Links(vec![link])));
-                    added = true;
-                }
-            }
-        });
-        if added {
-            self.triples += 1;
-            self.slots[handle.0 as usize].incoming += 1;
-            let column = &mut self.columns[slot.0 as usize];
-            column.holders.insert(source.0);
-            column.add_source(handle, source);
-        }
-    }
-
-    fn unlink(&mut self, source: Handle, slot: AttrSlot, target: EntityId) {
-        let Some(handle) = self.handle(target) else { return };
-        let (mut removed, mut none_left) = (false, false);
-        self.edit_row(source, |row| {
-            if let Ok(at) = row.position(slot) {
-                if let Cell::Links(links) = &mut row.cells[at].1 {
-                    if let Ok(place) = links.binary_search_by_key(&handle, |l| l.handle) {
-                        links.remove(place);
-                        removed = true;
-                    }
-                    none_left = links.is_empty();
-                }
-                if none_left {
-                    row.cells.remove(at);
-                }
-            }
-        });
-        if removed {
-            self.triples -= 1;
-            self.slots[handle.0 as usize].incoming -= 1;
-            let column = &mut self.columns[slot.0 as usize];
-            column.remove_source(handle, source);
-            if none_left {
-                column.holders.remove(source.0);
-            }
-            if source != handle {
-                self.release(handle);
-            }
-        }
-    }
+fn place<K>(bound: &Bound<(K, EntityId)>) -> Bound<(&K, EntityId)> {
+    bound.as_ref().map(|(key, entity)| (key, *entity))
 }

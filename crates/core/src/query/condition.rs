@@ -159,7 +159,9 @@ impl<'a, V: Visibility> Reader<'a, V> {
     pub(super) fn member(&self, handle: Handle, space: AttrSlot) -> Option<&'a Arc<Row>> {
         self.count(1);
         let row = self.index.row_at(handle)?;
-        row.cell(space)?;
+        if !row.holds(space) {
+            return None;
+        }
         (V::ALL || self.visibility.sees_entity(self.index, space, row)).then_some(row)
     }
 
@@ -197,7 +199,7 @@ impl<'a, V: Visibility> Reader<'a, V> {
         match step.direction {
             Direction::Forward => {
                 let Some(row) = self.index.row_at(from) else { return false };
-                row.links(step.slot).iter().any(|link| {
+                row.links(step.slot).into_iter().any(|link| {
                     self.count(1);
                     self.sees_link(from, step, link.handle) && visit(link.handle)
                 })
@@ -212,9 +214,9 @@ impl<'a, V: Visibility> Reader<'a, V> {
     pub(super) fn is_linked(&self, from: Handle, step: Step, to: Handle) -> bool {
         self.count(1);
         match step.direction {
-            Direction::Forward => self.index.row_at(from).is_some_and(|row| {
-                row.links(step.slot).binary_search_by_key(&to, |link| link.handle).is_ok()
-            }),
+            Direction::Forward => {
+                self.index.row_at(from).is_some_and(|row| row.links(step.slot).find(to).is_some())
+            }
             Direction::Reverse => self.index.sources(step.slot, from).binary_search(&to).is_ok(),
         }
     }

@@ -77,7 +77,8 @@ impl<V: Visibility> Reader<'_, V> {
         match step.direction {
             Direction::Forward => before.extend(self.index.sources(step.slot, entity)),
             Direction::Reverse => {
-                let links = self.index.row_at(entity).map_or(&[][..], |row| row.links(step.slot));
+                let links =
+                    self.index.row_at(entity).map(|row| row.links(step.slot)).unwrap_or_default();
                 before.extend(links.iter().map(|link| link.handle));
             }
         }
@@ -168,13 +169,14 @@ impl<V: Visibility> Reader<'_, V> {
         cap: usize,
         found: &mut Vec<Handle>,
     ) -> Option<()> {
-        for (_, _, handle) in self.index.range(slot, lower, upper)? {
-            self.count(1);
-            if found.len() >= cap {
-                return None;
-            }
-            found.push(*handle);
+        let range = self.index.range(slot, lower, upper)?;
+        let many = range.left();
+        self.count(1);
+        if found.len() + many > cap {
+            return None;
         }
+        self.count(many);
+        found.extend(range);
         Some(())
     }
 }

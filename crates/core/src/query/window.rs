@@ -333,10 +333,10 @@ impl Iterator for Walk<'_> {
 
     fn next(&mut self) -> Option<Handle> {
         match self {
-            Self::Created(walk, Sense::Ascending) => walk.next().map(|place| place.2),
-            Self::Created(walk, Sense::Descending) => walk.next_back().map(|place| place.2),
-            Self::Value(walk, Sense::Ascending) => walk.next().map(|place| place.2),
-            Self::Value(walk, Sense::Descending) => walk.next_back().map(|place| place.2),
+            Self::Created(walk, Sense::Ascending) => walk.next(),
+            Self::Created(walk, Sense::Descending) => walk.next_back(),
+            Self::Value(walk, Sense::Ascending) => walk.next(),
+            Self::Value(walk, Sense::Descending) => walk.next_back(),
         }
     }
 }

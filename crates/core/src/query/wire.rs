@@ -106,9 +106,7 @@ impl QueryResult {
             match fact.target {
                 None => visit_cell(row, row.cell(fact.slot), attr, visit),
                 Some(target) => {
-                    let links = row.links(fact.slot);
-                    if let Ok(at) = links.binary_search_by_key(&target, |link| link.handle) {
-                        let link = links[at];
+                    if let Some(link) = row.links(fact.slot).find(target) {
                         visit(row.id(), attr, &Value::Ref(link.target), link.created_at);
                     }
                 }
@@ -119,13 +117,13 @@ impl QueryResult {
 
 fn visit_cell(
     row: &Row,
-    cell: Option<&Cell>,
+    cell: Option<Cell<'_>>,
     attr: AttrId,
     visit: &mut dyn FnMut(EntityId, AttrId, &Value, i64),
 ) {
     match cell {
         None => {}
-        Some(Cell::Data { value, created_at }) => visit(row.id(), attr, value, *created_at),
+        Some(Cell::Data { value, created_at }) => visit(row.id(), attr, value, created_at),
         Some(Cell::Links(links)) => {
             for link in links {
                 visit(row.id(), attr, &Value::Ref(link.target), link.created_at);

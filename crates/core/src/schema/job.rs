@@ -548,8 +548,8 @@ impl Work<'_> {
                 }
                 Some(Cell::Links(links)) if attr.is_ref() => {
                     let shared =
-                        links.iter().filter(|l| self.index.sources(slot, l.handle).len() > 1);
-                    let of = |link: &crate::index::Link| Offender {
+                        links.into_iter().filter(|l| self.index.sources(slot, l.handle).len() > 1);
+                    let of = |link: crate::index::Link| Offender {
                         entity,
                         value: Value::Ref(link.target),
                     };

@@ -1,13 +1,13 @@
 //! Building the value indexes of a column: all at once, or bit by bit beside other work.
 
-use std::collections::BTreeSet;
-
-use super::super::column::Coverage;
-use super::super::row::{AttrSlot, Cell, Handle};
-use super::super::sort_key::SortKey;
 use super::TripleIndex;
+use super::change::is_own;
 use crate::attr::{Attr, CheckedType};
 use crate::id::EntityId;
+use crate::index::column::Coverage;
+use crate::index::row::{AttrSlot, Cell, Handle};
+use crate::index::run::Run;
+use crate::index::sort_key::SortKey;
 use crate::value::Value;
 
 impl TripleIndex {
@@ -26,7 +26,7 @@ impl TripleIndex {
         if !data || !attr.is_id() {
             column.members = None;
         } else if members {
-            column.members = Some(BTreeSet::new());
+            column.members = Some(Run::default());
         }
         let ordered = begin(
             &mut column.ordered,
@@ -43,22 +43,32 @@ impl TripleIndex {
         if !members && ordered == Build::Nothing && unique == Build::Nothing {
             return;
         }
+        let (mut places, mut keys) = (Vec::new(), Vec::new());
         for handle in column.holders.iter().map(Handle) {
-            let Some(row) = self.slots[handle.0 as usize].row.as_ref() else { continue };
+            let Some(row) = self.slots.row(handle) else { continue };
             if let Some(Cell::Data { value, created_at }) = row.cell(slot) {
-                let entity = row.id();
-                if let (Some(set), true) = (&mut column.members, members) {
-                    set.insert((*created_at, entity, handle));
+                if members {
+                    places.push((created_at, handle));
                 }
-                if let (Some(set), Build::All) = (&mut column.ordered, ordered) {
-                    set.insert((SortKey::of(value, checked), entity, handle));
+                if ordered == Build::All {
+                    keys.push((SortKey::of(value, checked), handle));
                 }
+                let is_own = attr.is_id() && is_own(value, row.id());
                 if let (Some(map), Build::All, false) =
-                    (&mut column.unique, unique, value.is_null())
+                    (&mut column.unique, unique, is_own || value.is_null())
                 {
-                    map.insert(value.clone(), handle);
+                    map.insert(value, handle, |handle| self.slots.value(handle, slot));
                 }
             }
+        }
+        let id = |handle: Handle| self.slots.id(handle);
+        if members {
+            places.sort_unstable_by_key(|(created_at, handle)| (*created_at, id(*handle)));
+            column.members = Some(Run::of(&places));
+        }
+        if ordered == Build::All {
+            keys.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| id(a.1).cmp(&id(b.1))));
+            column.ordered = Some(Run::of(&keys));
         }
     }
 
@@ -73,7 +83,9 @@ impl TripleIndex {
         slot: AttrSlot,
         limit: usize,
     ) -> Result<bool, (Value, EntityId, EntityId)> {
-        let checked = self.catalog.get(self.attr_id(slot)).and_then(|attr| attr.settled_type());
+        let attr = self.catalog.get(self.attr_id(slot));
+        let checked = attr.and_then(|attr| attr.settled_type());
+        let is_id = attr.is_some_and(|attr| attr.is_id());
         let column = &mut self.columns[slot.0 as usize];
         let from = [column.ordered_coverage, column.unique_coverage]
             .into_iter()
@@ -84,26 +96,30 @@ impl TripleIndex {
             .min();
         let Some(from) = from else { return Ok(true) };
         let batch: Vec<u32> = column.holders.range(from..).take(limit.max(1)).collect();
+        let id = |handle: Handle| self.slots.id(handle);
+        let held = |handle: Handle| self.slots.value(handle, slot);
         for &handle in &batch {
-            let Some(row) = self.slots[handle as usize].row.as_ref() else { continue };
-            let Some(Cell::Data { value, .. }) = row.cell(slot) else { continue };
-            let (entity, handle) = (row.id(), Handle(handle));
+            let handle = Handle(handle);
+            let Some(row) = self.slots.row(handle) else { continue };
+            let (entity, Some(value)) = (row.id(), row.value(slot)) else { continue };
             if let (Some(set), Coverage::Below(_)) = (&mut column.ordered, column.ordered_coverage)
             {
-                set.insert((SortKey::of(value, checked), entity, handle));
+                // What was written since the building began is in.
+                let key = SortKey::of(value, checked);
+                set.remove(&key, handle, id);
+                set.insert(key, handle, id);
             }
-            if let (Some(map), Coverage::Below(_), false) =
-                (&mut column.unique, column.unique_coverage, value.is_null())
-            {
-                match map.get(value) {
-                    Some(holder) if *holder != handle => {
-                        let other = self.slots[holder.0 as usize].id;
-                        return Err((value.clone(), other, entity));
+            if let (Some(map), Coverage::Below(_), false) = (
+                &mut column.unique,
+                column.unique_coverage,
+                value.is_null() || is_id && is_own(value, entity),
+            ) {
+                match map.find(value, held) {
+                    Some(holder) if holder != handle => {
+                        return Err((value.clone(), id(holder), entity));
                     }
                     Some(_) => {}
-                    None => {
-                        map.insert(value.clone(), handle);
-                    }
+                    None => map.insert(value, handle, held),
                 }
             }
         }

@@ -81,7 +81,7 @@ fn failed(progress: &JobProgress) -> &JobFailure {
 fn ordered(index: &TripleIndex) -> Option<Vec<EntityId>> {
     let slot = index.slot(LABEL).unwrap();
     let range = index.range(slot, Bound::Unbounded, Bound::Unbounded)?;
-    Some(range.map(|place| place.1).collect())
+    Some(range.map(|handle| index.entity(handle)).collect())
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Run<'_> {
                 }
                 match cell {
                     Cell::Data { value, created_at } => {
-                        retract(attr, entity, value.clone(), *created_at);
+                        retract(attr, entity, value.clone(), created_at);
                     }
                     Cell::Links(links) => {
                         for link in links {

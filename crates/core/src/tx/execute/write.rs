@@ -246,7 +246,7 @@ impl Run<'_> {
     pub(super) fn present(&self, entity: EntityId, attr: &Attr, value: &Value) -> Option<Stamped> {
         let cell = self.index.row(entity)?.cell(self.index.slot(attr.id)?)?;
         match cell {
-            Cell::Data { value, created_at } => Some(Stamped(value.clone(), *created_at)),
+            Cell::Data { value, created_at } => Some(Stamped(value.clone(), created_at)),
             Cell::Links(links) if attr.cardinality == Cardinality::One => {
                 links.first().map(|l| Stamped(Value::Ref(l.target), l.created_at))
             }
