@@ -89,7 +89,7 @@ async fn notified() -> Result<Samples, BenchError> {
     created.local().await.map_err(client_failed)?;
     let mut shown = db.subscribe(query("todos")).map_err(client_failed)?;
     let closed = || unexpected("a result", "the end of the subscription");
-    shown.wait_for(|result| result.rows("todos").len() == ROWS).await.ok_or_else(closed)?;
+    shown.wait_for(|result| result.rows("todos").len() == ROWS).await.map_err(client_failed)?;
     let mut times = Samples::default();
     for number in 0..UPDATES {
         let row = rows[(ids.next_u64() % ROWS as u64) as usize];
@@ -121,9 +121,7 @@ async fn queue(programs: &Programs, count: usize) -> Result<f64, BenchError> {
     }
     let all = shown.wait_for(|result| result.rows("todos").len() == count).await;
     let seconds = start.elapsed().as_secs_f64();
-    if all.is_none() {
-        return Err(unexpected("a result", "the end of the subscription"));
-    }
+    all.map_err(client_failed)?;
     db.close().await.map_err(client_failed)?;
     Ok(seconds)
 }

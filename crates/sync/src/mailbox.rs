@@ -36,6 +36,8 @@ struct Inner<T> {
     latest: Option<T>,
     /// How many had to make way unread.
     missed: u64,
+    /// What came since that takes its place for readers, but not as what is known.
+    aside: Option<T>,
     ended: bool,
     waker: Option<Waker>,
 }
@@ -43,7 +45,8 @@ struct Inner<T> {
 impl<T: Clone> Mailbox<T> {
     pub(crate) fn new(keeps: Keeps) -> Arc<Self> {
         let unread = VecDeque::new();
-        let inner = Inner { unread, latest: None, missed: 0, ended: false, waker: None };
+        let inner =
+            Inner { unread, latest: None, missed: 0, aside: None, ended: false, waker: None };
         Arc::new(Self { keeps, inner: Mutex::new(inner) })
     }
 
@@ -53,6 +56,18 @@ impl<T: Clone> Mailbox<T> {
     }
 
     pub(crate) fn put(&self, item: T) {
+        self.place(item, |inner, item| {
+            inner.latest = Some(item.clone());
+            inner.aside = None;
+        });
+    }
+
+    /// Tells the reader something that leaves [`Self::latest`] as it is.
+    pub(crate) fn put_aside(&self, item: T) {
+        self.place(item, |inner, item| inner.aside = Some(item.clone()));
+    }
+
+    fn place(&self, item: T, keep: impl FnOnce(&mut Inner<T>, &T)) {
         let waker = {
             let mut inner = self.lock();
             if inner.ended {
@@ -61,7 +76,7 @@ impl<T: Clone> Mailbox<T> {
             match self.keeps {
                 Keeps::Latest => {
                     inner.unread.clear();
-                    inner.latest = Some(item.clone());
+                    keep(&mut inner, &item);
                 }
                 Keeps::Queue { max } if inner.unread.len() >= max => {
                     inner.unread.pop_front();
@@ -96,6 +111,11 @@ impl<T: Clone> Mailbox<T> {
     /// How many items of a queue had to make way unread.
     pub(crate) fn missed(&self) -> u64 {
         self.lock().missed
+    }
+
+    /// What was put aside since the newest item.
+    pub(crate) fn aside(&self) -> Option<T> {
+        self.lock().aside.clone()
     }
 
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Option<T>> {
@@ -153,6 +173,17 @@ mod tests {
         mailbox.put(4);
         assert_eq!(read(&mailbox), Poll::Ready(Some(3)));
         assert_eq!(read(&mailbox), Poll::Ready(None));
+    }
+
+    #[test]
+    fn what_is_put_aside_is_read_and_leaves_the_latest() {
+        let mailbox = Mailbox::new(Keeps::Latest);
+        mailbox.put(1);
+        mailbox.put_aside(-1);
+        assert_eq!(read(&mailbox), Poll::Ready(Some(-1)));
+        assert_eq!((mailbox.latest(), mailbox.aside()), (Some(1), Some(-1)));
+        mailbox.put(2);
+        assert_eq!((mailbox.latest(), mailbox.aside()), (Some(2), None));
     }
 
     #[test]

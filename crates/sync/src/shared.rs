@@ -164,11 +164,14 @@ impl Shared {
             let mut state = self.lock();
             let now = self.clock.now();
             if state.has_ended {
-                mailbox.put(Err(QueryFailure::Closed));
+                mailbox.put_aside(Err(QueryFailure::Closed));
                 mailbox.end();
             } else {
                 if let Some(latest) = state.engine.shown(&key) {
                     mailbox.put(Ok(latest));
+                }
+                if let Some(error) = state.engine.refusal(&key) {
+                    mailbox.put_aside(Err(QueryFailure::Refused(error)));
                 }
                 state.watched.entry(key).or_default().push(mailbox.clone());
                 state.engine.subscribe(now, query);
@@ -309,7 +312,10 @@ impl State {
         match output {
             Output::Result { query, result } => {
                 for mailbox in self.watched.get(&query).into_iter().flatten() {
-                    mailbox.put(result.clone());
+                    match &result {
+                        Ok(_) => mailbox.put(result.clone()),
+                        Err(_) => mailbox.put_aside(result.clone()),
+                    }
                 }
             }
             Output::Answer { id, result } => {
@@ -367,7 +373,7 @@ impl State {
     fn end(&mut self) {
         self.has_ended = true;
         for mailbox in self.watched.drain().flat_map(|(_, mailboxes)| mailboxes) {
-            mailbox.put(Err(QueryFailure::Closed));
+            mailbox.put_aside(Err(QueryFailure::Closed));
             mailbox.end();
         }
         for (_, sender) in self.receipts.drain() {

@@ -34,25 +34,35 @@ impl Subscription {
     }
 
     /// The newest result, read or not; `None` as long as there is none. A transaction
-    /// shows in it as soon as the call that queued it has returned.
+    /// shows in it as soon as the call that queued it has returned. A query that the server refuses keeps
+    /// the last result that it had; [`Self::failure`] tells.
     pub fn current(&self) -> Option<Arc<QueryResultSnapshot>> {
         self.shared.settle();
         self.mailbox.latest()?.ok()
     }
 
-    /// Waits for a result that satisfies a condition, passing over those that do not; `None` once the
-    /// client is closed. Cancel-safe in that nothing is lost but the results passed over.
+    /// Why there is nothing newer than [`Self::current`]; `None` while all is well.
+    pub fn failure(&self) -> Option<QueryFailure> {
+        self.mailbox.aside()?.err()
+    }
+
+    /// Waits for a result that satisfies a condition, passing over those that do not. Cancel-safe in that
+    /// nothing is lost but the results passed over.
+    ///
+    /// # Errors
+    /// [`QueryFailure`] that comes first, such as a refusal; a further call goes on waiting, unless the client
+    /// was closed.
     pub async fn wait_for(
         &mut self,
         mut condition: impl FnMut(&QueryResultSnapshot) -> bool,
-    ) -> Option<Arc<QueryResultSnapshot>> {
+    ) -> Shown {
         if let Some(current) = self.current().filter(|current| condition(current)) {
-            return Some(current);
+            return Ok(current);
         }
         loop {
-            match self.next().await? {
-                Ok(result) if condition(&result) => return Some(result),
-                _ => {}
+            let result = self.next().await.ok_or(QueryFailure::Closed)??;
+            if condition(&result) {
+                return Ok(result);
             }
         }
     }

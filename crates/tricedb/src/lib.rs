@@ -21,7 +21,7 @@
 //! let receipt = db.transact(tx("todos", todo).create(json!({"title": "Buy milk", "done": false})))?;
 //! receipt.local().await?; // durable on this machine; `synced()` waits for the server
 //!
-//! let result = open.wait_for(|result| !result.rows("todos").is_empty()).await.ok_or("closed")?;
+//! let result = open.wait_for(|result| !result.rows("todos").is_empty()).await?;
 //! assert_eq!(result.data()["todos"][0]["title"], "Buy milk");
 //! db.close().await?;
 //! # Ok(()) }

@@ -51,7 +51,7 @@ async fn write_over_a_slow_line(url: &str, app: AppId) -> Result<(Duration, Dura
     let started = Instant::now();
     let hello = tx("greetings", Uuid::new_v4()).create(json!({"text": "hello"}));
     let receipt = db.transact(hello.into_operations())?;
-    greetings.wait_for(|result| !result.rows("greetings").is_empty()).await.ok_or("closed")?;
+    greetings.wait_for(|result| !result.rows("greetings").is_empty()).await?;
     let optimistic = started.elapsed();
     receipt.synced().await?;
     let confirmed = started.elapsed();

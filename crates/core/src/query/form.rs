@@ -49,6 +49,11 @@ impl Query {
         self.0.forms.iter().map(|form| &*form.label)
     }
 
+    /// Whether a namespace skips rows by number, so that only who has all of them can tell which it gives.
+    pub fn has_offset(&self) -> bool {
+        self.0.forms.iter().any(|form| form.options.page.offset.is_some_and(|offset| offset > 0))
+    }
+
     pub(super) fn forms(&self) -> &[Form] {
         &self.0.forms
     }

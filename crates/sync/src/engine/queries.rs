@@ -97,6 +97,11 @@ impl SyncEngine {
         self.queries.get(query)?.latest.clone()
     }
 
+    /// Why the server refused a watched query in this session, if it did.
+    pub fn refusal(&self, query: &str) -> Option<ServerError> {
+        self.queries.get(query)?.refusal.clone()
+    }
+
     /// Ends one watching of a query.
     pub fn unsubscribe(&mut self, now: Millis, query: &str) {
         if let Some(subscription) = self.queries.get_mut(query) {

@@ -1,6 +1,6 @@
 //! Results as programs see them.
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Value as Json, json};
 use tricedb_core::id::TxId;
 use tricedb_core::index::TripleIndex;
 use tricedb_core::query::{EvalOptions, Inference, Query, QueryError, Spelling, Windows, evaluate};
@@ -27,8 +27,9 @@ pub struct QueryResultSnapshot {
 }
 
 impl QueryResultSnapshot {
-    /// The object form: for each namespace an array of objects, with linked objects in arrays under their
-    /// labels.
+    /// The object form: for each namespace an array of objects. Linked objects are in arrays under their
+    /// labels; a link that can have one target only, by the schema, is the object itself, and the key is
+    /// absent if there is none.
     pub const fn data(&self) -> &Json {
         &self.data
     }
@@ -88,17 +89,19 @@ impl QueryResultSnapshot {
     ) -> Result<Self, QueryError> {
         let page_info = extra.page_info.as_ref();
         let mut options = EvalOptions::client();
-        if coverage == Coverage::Complete {
+        // Where an offset leads, only the server can tell; cursors tell it themselves, so that own rows
+        // that the server has not placed yet show as well.
+        if coverage == Coverage::Complete && query.has_offset() {
             options =
                 options.with_windows(page_info.map_or_else(Windows::default, Windows::from_wire));
         }
         let result = evaluate(index, query, &options)?;
         let page_info = match page_info {
-            Some(wire) => Some(for_users(wire)),
+            Some(wire) => Some(for_users(wire, result.page_info(Spelling::Wire).as_ref())),
             None => result.page_info(Spelling::User),
         };
         Ok(Self {
-            data: result.to_object(index, Inference::Arrays),
+            data: result.to_object(index, Inference::Singular),
             page_info,
             aggregate: extra.aggregate.clone().or_else(|| result.aggregate_json()),
             coverage,
@@ -107,20 +110,24 @@ impl QueryResultSnapshot {
     }
 }
 
-/// Page info in the spelling of messages, as users read it.
-fn for_users(wire: &Json) -> Json {
-    let spelled = |info: &Json| {
-        let names = [
-            ("start-cursor", "startCursor"),
-            ("end-cursor", "endCursor"),
-            ("has-next-page?", "hasNextPage"),
-            ("has-previous-page?", "hasPreviousPage"),
-        ];
-        let fields = names
-            .into_iter()
-            .map(|(wire, user)| (user.to_owned(), info.get(wire).cloned().unwrap_or(Json::Null)));
-        Json::Object(fields.collect())
+/// Page info in the spelling of messages, as users read it. `local` is that of the rows shown: own rows that the
+/// server does not have yet may be cut off by a limit.
+fn for_users(wire: &Json, local: Option<&Json>) -> Json {
+    let spelled = |etype: &str, info: &Json| {
+        let beyond = |name: &str| {
+            let more = |info: &Json| info.get(name).and_then(Json::as_bool);
+            let here = local.and_then(|local| more(local.get(etype)?)).unwrap_or_default();
+            more(info).unwrap_or_default() || here
+        };
+        let cursor = |name: &str| info.get(name).cloned().unwrap_or(Json::Null);
+        json!({
+            "startCursor": cursor("start-cursor"),
+            "endCursor": cursor("end-cursor"),
+            "hasNextPage": beyond("has-next-page?"),
+            "hasPreviousPage": beyond("has-previous-page?"),
+        })
     };
     let forms = wire.as_object().into_iter().flatten();
-    Json::Object(forms.map(|(etype, info)| (etype.clone(), spelled(info))).collect::<Map<_, _>>())
+    let forms = forms.map(|(etype, info)| (etype.clone(), spelled(etype, info)));
+    Json::Object(forms.collect())
 }

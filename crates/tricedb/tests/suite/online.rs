@@ -350,3 +350,58 @@ async fn a_thousand_writes_from_two_clients_all_arrive_once() {
         assert_eq!(numbers, (0..500).collect::<Vec<_>>());
     }
 }
+
+#[tokio::test]
+async fn a_refusal_is_told_to_every_reader_and_takes_nothing_away() {
+    let world = World::with_schema(Some(unique_email())).await;
+    let db = world.client().await;
+    online(&db).await;
+    // No index serves this order, so that the server refuses what the client could sort by itself.
+    let refused = query("users").order_by("nickname");
+    let mut seen = db.subscribe(refused.clone()).unwrap();
+    let failure = soon("a refusal", seen.wait_for(|_| false)).await.unwrap_err();
+    assert!(matches!(failure, QueryFailure::Refused(_)), "{failure:?}");
+    assert_eq!(seen.failure(), Some(failure.clone()));
+    let mut second = db.subscribe(refused).unwrap();
+    assert_eq!(soon("a refusal", second.wait_for(|_| false)).await, Err(failure.clone()));
+
+    db.sync().disconnect();
+    db.transact(db.create("users", json!({"nickname": "Ada"}))).unwrap();
+    let result = shows(&mut seen, "the own write", |r| r.rows("users").len() == 1).await;
+    assert_eq!(seen.failure(), None);
+    assert!(!result.is_complete());
+    db.sync().connect();
+    assert_eq!(soon("a refusal", seen.wait_for(|_| false)).await, Err(failure));
+    assert!(seen.current().is_some(), "what is known stays readable");
+    db.close().await.unwrap();
+    assert!(seen.current().is_some(), "also at the end");
+    assert_eq!(seen.wait_for(|_| false).await, Err(QueryFailure::Closed));
+}
+
+#[tokio::test]
+async fn a_link_to_one_is_an_object() {
+    let side = |on, has, label| json!({"on": on, "has": has, "label": label});
+    let schema = json!({"entities": {"users": {"attrs": {}}, "posts": {"attrs": {}}}, "links": {
+        "author": {"forward": side("posts", "one", "author"), "reverse": side("users", "many", "posts")}}});
+    let world = World::with_schema(Some(schema)).await;
+    let db = world.client().await;
+    online(&db).await;
+    let (ada, post) = (db.id(), db.id());
+    let mut seen = db.subscribe(query("posts").with(query("author").with(query("posts")))).unwrap();
+    let receipt = db
+        .transact([
+            tx("users", ada).create(json!({"name": "Ada"})),
+            tx("posts", post).create(json!({"title": "First"})).link("author", ada),
+            tx("posts", db.id()).create(json!({"title": "Second"})),
+        ])
+        .unwrap();
+    let check = |result: &QueryResultSnapshot| {
+        let row = |title| result.rows("posts").iter().find(|row| row["title"] == title).unwrap();
+        assert_eq!(row("First")["author"]["name"], "Ada");
+        assert_eq!(row("First")["author"]["posts"][0]["title"], "First");
+        assert!(row("Second").get("author").is_none());
+    };
+    check(&seen.current().unwrap());
+    soon("synced", receipt.synced()).await.unwrap();
+    check(&*shows(&mut seen, "the server's word", |r| r.is_complete()).await);
+}

@@ -73,7 +73,7 @@ impl Person {
         mut condition: impl FnMut(&[Json]) -> bool,
     ) -> Result<(), PersonError> {
         let shown = self.todos.wait_for(|shown| condition(shown.rows("todos"))).await;
-        shown.map(drop).ok_or(PersonError::Ended)
+        shown.map(drop).map_err(|_| PersonError::Ended)
     }
 
     /// Waits until the connection is up, or until it is not.
