@@ -161,12 +161,13 @@ impl Plan {
     ) -> Explanation {
         let result = QueryResult::run(self, index, visibility);
         let explainer = Explainer { reader: Reader::new(index, visibility), plan: self };
+        let query: Json = serde_json::from_str(&self.text).unwrap_or_default();
         let forms = self.forms.iter().zip(&result.forms).map(|(plan, result)| {
             let aggregated = result.totals.as_ref().map(|totals| totals.rows);
             let rows = aggregated.unwrap_or(result.level.rows.len());
             let mut counts = Vec::new();
             count_rows(plan, &result.level, &mut counts);
-            let written = &self.query.json()[&*plan.key];
+            let written = &query[&*plan.key];
             explainer.form(plan, written, rows, &mut counts.into_iter(), None)
         });
         Explanation {

@@ -20,13 +20,16 @@ pub struct Query(Arc<Parsed>);
 struct Parsed {
     json: Json,
     canonical: Arc<str>,
+    text: Arc<str>,
     forms: Vec<Form>,
 }
 
 impl Query {
     pub(super) fn new(json: Json, forms: Vec<Form>) -> Self {
-        let canonical = super::canonical_json(&json).into();
-        Self(Arc::new(Parsed { json, canonical, forms }))
+        let canonical: Arc<str> = super::canonical_json(&json).into();
+        let text = json.to_string();
+        let text = if *text == *canonical { canonical.clone() } else { text.into() };
+        Self(Arc::new(Parsed { json, canonical, text, forms }))
     }
 
     /// The query's identity: its canonical JSON text, rule parameters included.
@@ -37,6 +40,11 @@ impl Query {
     /// The JSON that was parsed, unchanged.
     pub fn json(&self) -> &Json {
         &self.0.json
+    }
+
+    /// The JSON as text.
+    pub fn text(&self) -> Arc<str> {
+        self.0.text.clone()
     }
 
     /// What is handed to permission rules as `ruleParams`.

@@ -6,6 +6,9 @@
 //! spare rows behind it; when they run out, it is refilled through an index, or if none serves by a scan,
 //! which is counted.
 //!
+//! A [`LiveSet`] holds many live queries and finds those that a commit can touch by the values of the
+//! entities that it changed.
+//!
 //! Evaluation from scratch gives the same result always; what cannot be kept up to date falls back to it,
 //! and is counted too (see [`Counters`]).
 
@@ -17,9 +20,12 @@ mod live_query;
 mod ordered;
 mod reach;
 mod roots;
+mod route;
+mod set;
 
 pub use change::{Change, LevelId, RowChange, RowChangeKind};
 pub use delta::Delta;
 pub use live_query::{Counters, LiveQuery};
+pub use set::{LiveId, LiveSet, Touched};
 
 pub(in crate::query) use ordered::{Entry, Key};

@@ -19,7 +19,8 @@ use crate::value::Value;
 /// A query prepared against the attributes of an index. Stays valid until these change.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub(super) query: Query,
+    /// The query as JSON.
+    pub(super) text: Arc<str>,
     pub(super) forms: Vec<FormPlan>,
     pub(super) options: EvalOptions,
 }
@@ -115,7 +116,7 @@ impl Plan {
             .map(|form| planner.form(form, Parent::Top))
             .collect::<Result<_, _>>()
             .map_err(|fault| fault.into_error(query.json()))?;
-        Ok(Self { query: query.clone(), forms, options: options.clone() })
+        Ok(Self { text: query.text(), forms, options: options.clone() })
     }
 }
 

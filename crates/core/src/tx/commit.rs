@@ -143,6 +143,23 @@ impl Commit {
         })
     }
 
+    /// The commit that takes this one back: applied after it, everything is as before.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        let back = |change: &Change| match change {
+            Change::Fact(FactChange { entity, attr, old, new }) => Change::Fact(FactChange {
+                entity: *entity,
+                attr: *attr,
+                old: new.clone(),
+                new: old.clone(),
+            }),
+            Change::Attr(AttrChange { old, new }) => {
+                Change::Attr(AttrChange { old: new.clone(), new: old.clone() })
+            }
+        };
+        Self { changes: self.changes.iter().rev().map(back).collect() }
+    }
+
     /// Whether any attribute was made, changed or deleted in more than the types seen in its values.
     pub fn changes_attrs(&self) -> bool {
         self.attrs().any(AttrChange::is_material)

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use tricedb_core::attr::Attr;
 use tricedb_core::id::EntityId;
 use tricedb_core::index::TripleIndex;
-use tricedb_core::query::live::{Change, LevelId, LiveQuery, RowChangeKind};
+use tricedb_core::query::live::{Change, LevelId, LiveId, LiveQuery, LiveSet, RowChangeKind};
 use tricedb_core::query::{self, EvalOptions, Inference, Query, QueryError, QueryResult};
 use tricedb_core::tx::{Actor, Commit, ExecuteContext, execute, parse_steps};
 use uuid::Uuid;
@@ -27,6 +27,8 @@ pub(crate) struct Tally {
     pub(crate) refills: u64,
     pub(crate) scans: u64,
     pub(crate) fallbacks: u64,
+    /// Queries that a set did not touch.
+    pub(crate) passed_over: u64,
 }
 
 impl Tally {
@@ -39,6 +41,7 @@ impl Tally {
         self.refills += other.refills;
         self.scans += other.scans;
         self.fallbacks += other.fallbacks;
+        self.passed_over += other.passed_over;
     }
 }
 
@@ -117,6 +120,8 @@ type Lists = BTreeMap<(LevelId, Option<EntityId>), Vec<EntityId>>;
 
 /// A query that lives, and what somebody who only reads its changes knows.
 struct Follower {
+    /// The same query in a set.
+    id: LiveId,
     query: Query,
     live: LiveQuery,
     shown: Option<Shown>,
@@ -202,6 +207,7 @@ fn run(case: &Case) -> Result<Tally, String> {
     let options = options(&case.options);
     let mut tally = Tally::default();
     let mut followers = Vec::new();
+    let mut set = LiveSet::default();
     for query in &case.queries {
         let Ok(query) = query::parse(query) else { continue };
         let scratch = query::evaluate(&world.index, &query, &options);
@@ -216,7 +222,8 @@ fn run(case: &Case) -> Result<Tally, String> {
                 return Err(format!("begins with {:?}, not {:?}", live.err(), scratch.err()));
             }
         };
-        let mut follower = Follower { query, live, shown: None, mirror: Lists::new() };
+        let id = set.insert(&world.index, &query, &options).map_err(|e| e.to_string())?;
+        let mut follower = Follower { id, query, live, shown: None, mirror: Lists::new() };
         follower.mirror = follower.lists();
         follower.mirror.retain(|_, rows| !rows.is_empty());
         compare(&world.index, &mut follower, &options, None, &mut tally)
@@ -226,6 +233,8 @@ fn run(case: &Case) -> Result<Tally, String> {
     for (at, steps) in case.commits.iter().enumerate() {
         let Some(commit) = world.execute(steps) else { continue };
         tally.commits += 1;
+        tally.passed_over += set_follows(&mut world, &commit, &mut followers, &mut set, &options)
+            .map_err(|error| format!("commit {at}: {error}"))?;
         for follower in &mut followers {
             let change = follower.live.apply(&world.index, &commit);
             compare(&world.index, follower, &options, Some(change), &mut tally)
@@ -243,6 +252,69 @@ fn run(case: &Case) -> Result<Tally, String> {
         }
     }
     Ok(tally)
+}
+
+/// A set follows a commit, its taking back and the commit again, and changes each query as it would alone.
+/// Gives how many queries it rightly passed over.
+fn set_follows(
+    world: &mut World,
+    commit: &Commit,
+    followers: &mut [Follower],
+    set: &mut LiveSet,
+    options: &EvalOptions,
+) -> Result<u64, String> {
+    let mut passed_over = 0;
+    let inverse = commit.inverse();
+    for (round, commit) in [commit, &inverse, commit].into_iter().enumerate() {
+        if round > 0 {
+            world.index.apply(commit);
+        }
+        let index = &world.index;
+        let touched = set.apply(index, commit);
+        for follower in followers.iter() {
+            let of = |follower: &Follower| touched.iter().find(|touched| touched.id == follower.id);
+            let live = set.get(follower.id).ok_or("the set lost a query")?;
+            let scratch = query::evaluate(index, &follower.query, options);
+            let show = |result: &QueryResult| Shown::of(index, result, options.evidence);
+            let (got, expected) = match (live.result(index), scratch) {
+                (Ok(got), Ok(expected)) => (show(&got), show(&expected)),
+                (Err(a), Err(b)) if a.to_string() == b.to_string() => continue,
+                (got, expected) => {
+                    let (got, expected) = (got.err(), expected.err());
+                    return Err(format!("round {round}: the set has {got:?}, not {expected:?}"));
+                }
+            };
+            let query = &follower.query;
+            if got != expected {
+                return Err(format!(
+                    "round {round}: the set's {query} differs\n  expected {expected:?}\n  got      {got:?}"
+                ));
+            }
+            if round != 0 {
+                continue;
+            }
+            let mut alone = follower.live.clone();
+            let alone = alone.apply(index, commit).map_err(|error| error.to_string())?;
+            match of(follower) {
+                Some(touched) => {
+                    let change = touched.change.as_ref().map_err(ToString::to_string)?;
+                    if *change != alone {
+                        return Err(format!(
+                            "the set changes {query} by {change:?}, not {alone:?}"
+                        ));
+                    }
+                }
+                None => {
+                    passed_over += 1;
+                    let is_same = follower.shown.as_ref().is_none_or(|shown| *shown == got);
+                    if !alone.is_empty() || !is_same {
+                        return Err(format!("the set passes over {query}, which has {alone:?}"));
+                    }
+                }
+            }
+        }
+    }
+    Ok(passed_over)
 }
 
 fn compare(

@@ -10,7 +10,7 @@ use super::ordered::{Entry, Key, OrderedList};
 pub struct LevelId(pub u32);
 
 /// What a commit changed in a result. Empty if nothing.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Change {
     /// The whole result was made anew: nothing else is said. After attributes changed, or by a fallback.
     pub renewed: bool,

@@ -33,6 +33,11 @@ impl<'a> Delta<'a> {
         Self { facts }
     }
 
+    /// Whether no fact changed.
+    pub fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+
     pub(super) fn facts(&self) -> &[Touched<'a>] {
         &self.facts
     }
@@ -42,7 +47,8 @@ impl<'a> Delta<'a> {
         self.facts.iter().any(|fact| watches.iter().any(|watch| watch.slot == fact.slot))
     }
 
-    fn of(&self, entity: EntityId, slot: AttrSlot) -> &[Touched<'a>] {
+    /// The changes of what an entity holds under an attribute.
+    pub(super) fn of(&self, entity: EntityId, slot: AttrSlot) -> &[Touched<'a>] {
         let place = (entity, slot);
         let start = self.facts.partition_point(|fact| (fact.entity, fact.slot) < place);
         let changes = &self.facts[start..];

@@ -32,8 +32,6 @@ use super::roots::Roots;
 /// Rights are part of it: what a reader may see decides the result.
 #[derive(Clone, Debug)]
 pub struct LiveQuery<V = AllVisible> {
-    query: Query,
-    options: EvalOptions,
     visibility: V,
     plan: Arc<Plan>,
     state: State,
@@ -60,7 +58,7 @@ pub struct Counters {
 #[derive(Clone, Debug)]
 enum State {
     /// Rows in order.
-    Rows(Vec<LiveForm>),
+    Rows(Box<[LiveForm]>),
     /// A result that is evaluated anew.
     Whole(Box<QueryResult>),
     /// The query does not fit the attributes any more.
@@ -171,23 +169,17 @@ impl<V: Visibility> LiveQuery<V> {
         visibility: V,
     ) -> Result<Self, QueryError> {
         let plan = Arc::new(Plan::new(index, query, options)?);
-        let mut live = Self {
-            query: query.clone(),
-            options: options.clone(),
-            visibility,
-            plan,
-            state: State::Rows(Vec::new()),
-            counters: Counters::default(),
-        };
-        live.evaluate(index);
+        let state = State::Rows(Box::new([]));
+        let mut live = Self { visibility, plan, state, counters: Counters::default() };
+        live.evaluate(index, query);
         // The first evaluation looks for its rows by right.
         live.counters = Counters { probes: live.counters.probes, ..Counters::default() };
         Ok(live)
     }
 
-    /// The query.
-    pub const fn query(&self) -> &Query {
-        &self.query
+    /// The query as JSON.
+    pub fn text(&self) -> &Arc<str> {
+        &self.plan.text
     }
 
     /// The work done so far.
@@ -212,12 +204,15 @@ impl<V: Visibility> LiveQuery<V> {
         explanation
     }
 
-    fn evaluate(&mut self, index: &TripleIndex) {
+    fn evaluate_whole(&mut self, index: &TripleIndex) {
+        let result = QueryResult::run(&self.plan, index, &self.visibility);
+        self.counters.probes += result.touched();
+        self.state = State::Whole(Box::new(result));
+    }
+
+    fn evaluate(&mut self, index: &TripleIndex, query: &Query) {
         if self.plan.live_path::<V>() != LivePath::Incremental {
-            let result = QueryResult::run(&self.plan, index, &self.visibility);
-            self.counters.probes += result.touched();
-            self.state = State::Whole(Box::new(result));
-            return;
+            return self.evaluate_whole(index);
         }
         let (plan, commit) = (self.plan.clone(), Commit::default());
         let delta = Delta::new(index, &commit);
@@ -228,12 +223,13 @@ impl<V: Visibility> LiveQuery<V> {
         };
         let mut next = 0;
         let mut forms = Vec::with_capacity(plan.forms.len());
-        for (plan, form) in plan.forms.iter().zip(self.query.forms()) {
-            let paged = plan.paged && self.options.windows.is_none() && plan.aggregate.is_none();
+        for (plan, form) in plan.forms.iter().zip(query.forms()) {
+            let is_windowed = self.plan.options.windows.is_some();
+            let paged = plan.paged && !is_windowed && plan.aggregate.is_none();
             forms.push(LiveForm::new(&mut cx, plan, form, paged, &mut next));
         }
         cx.counters.probes += cx.reader.probes.get();
-        self.state = State::Rows(forms);
+        self.state = State::Rows(forms.into());
     }
 
     /// Follows a commit; the index is the one after it.
@@ -255,14 +251,34 @@ impl<V: Visibility> LiveQuery<V> {
         commit: &Commit,
         delta: &Delta<'_>,
     ) -> Result<Change, QueryError> {
-        if commit.changes_attrs() && self.query.reads(index.catalog()).replans(commit) {
+        if commit.changes_attrs() && self.names(index, commit) {
             return self.replan(index);
         }
+        self.follow(index, delta)
+    }
+
+    /// Whether a commit changes the meaning of a name that the query uses.
+    pub(super) fn names(&self, index: &TripleIndex, commit: &Commit) -> bool {
+        self.parse().is_none_or(|query| query.reads(index.catalog()).replans(commit))
+    }
+
+    /// The query is kept as text only: its tree would take as much memory as all else.
+    fn parse(&self) -> Option<Query> {
+        let json: serde_json::Value = serde_json::from_str(&self.plan.text).ok()?;
+        crate::query::parse(&json).ok()
+    }
+
+    /// Follows a commit that changes no name that the query uses.
+    pub(super) fn follow(
+        &mut self,
+        index: &TripleIndex,
+        delta: &Delta<'_>,
+    ) -> Result<Change, QueryError> {
         match &mut self.state {
             State::Refused(error) => Err(error.clone()),
             State::Whole(_) => {
                 self.counters.fallbacks += 1;
-                self.evaluate(index);
+                self.evaluate_whole(index);
                 Ok(Change { renewed: true, ..Change::default() })
             }
             State::Rows(forms) => {
@@ -282,16 +298,18 @@ impl<V: Visibility> LiveQuery<V> {
         }
     }
 
-    fn replan(&mut self, index: &TripleIndex) -> Result<Change, QueryError> {
+    pub(super) fn replan(&mut self, index: &TripleIndex) -> Result<Change, QueryError> {
         self.counters.replans += 1;
-        match Plan::new(index, &self.query, &self.options) {
+        // What was parsed once can be parsed again.
+        let Some(query) = self.parse() else { return Ok(Change::default()) };
+        match Plan::new(index, &query, &self.plan.options) {
             Ok(plan) => self.plan = Arc::new(plan),
             Err(error) => {
                 self.state = State::Refused(error.clone());
                 return Err(error);
             }
         }
-        self.evaluate(index);
+        self.evaluate(index, &query);
         Ok(Change { renewed: true, ..Change::default() })
     }
 
