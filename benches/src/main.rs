@@ -15,9 +15,11 @@ mod child;
 mod coldstart;
 mod commits;
 mod committer;
+mod counting;
 mod engine;
 mod error;
 mod figure;
+mod live;
 mod memory;
 mod native;
 mod programs;
@@ -87,6 +89,8 @@ enum Bench {
     Memory,
     /// The engine alone
     Core,
+    /// Live queries, without a server
+    Live,
     /// Native and plain sessions: round trips, fan-out, hydration, queues, reconnecting
     Sync,
     /// Transactions: prepared, applied, shown, queued and made durable
@@ -101,6 +105,7 @@ impl Bench {
             Self::Coldstart => "coldstart",
             Self::Memory => "memory",
             Self::Core => "core",
+            Self::Live => "live",
             Self::Sync => "sync",
             Self::Tx => "tx",
         }
@@ -113,6 +118,7 @@ impl Bench {
             Self::Coldstart => run_async(coldstart::run(programs)),
             Self::Memory => run_async(memory::run(programs)),
             Self::Core => engine::run(programs),
+            Self::Live => live::run(),
             Self::Sync => run_async(sync::run(programs)),
             Self::Tx => run_async(tx::run(programs)),
         }

@@ -254,7 +254,7 @@ struct Class {
 #[derive(Debug)]
 enum Ids {
     One(LiveId),
-    Many(Box<Vec<LiveId>>),
+    Many(Vec<LiveId>),
 }
 
 impl Ids {
@@ -267,7 +267,7 @@ impl Ids {
 
     fn push(&mut self, id: LiveId) {
         match self {
-            Self::One(first) => *self = Self::Many(Box::new(vec![*first, id])),
+            Self::One(first) => *self = Self::Many(vec![*first, id]),
             Self::Many(ids) => ids.push(id),
         }
     }
