@@ -136,6 +136,45 @@ fn an_app_is_made_written_read_and_deleted_without_a_server() {
 }
 
 #[test]
+fn operators_are_data_until_the_app_turns_them_on() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path();
+    let made = result(&run(dir, &["app", "create", "One", "--json"]));
+    let (id, token) = (made["app_id"].as_str().unwrap(), made["admin_token"].as_str().unwrap());
+    let steps = json!([["update", "todos", ID, {"n": {"$increment": 2}}]]).to_string();
+    let query = ["query", r#"{"todos":{}}"#, "--app", id, "--json"];
+
+    result(&run(dir, &["transact", &steps, "--app", id, "--json"]));
+    let todos = result(&run(dir, &query));
+    assert_eq!(todos["todos"][0]["n"], json!({"$increment": 2}));
+    let reset = json!([["update", "todos", ID, {"n": null}]]).to_string();
+    result(&run(dir, &["transact", &reset, "--app", id, "--json"]));
+
+    let set = result(&run(dir, &["app", "set", id, "--operators", "on", "--json"]));
+    assert_eq!(set, json!({"app_id": id, "settings": {"operators": true}}));
+    result(&run(dir, &["transact", &steps, "--app", id, "--json"]));
+    result(&run(dir, &["transact", &steps, "--app", id, "--json"]));
+    assert_eq!(result(&run(dir, &query))["todos"][0]["n"], 4);
+    assert!(failure(&run(dir, &["app", "set", ID, "--operators", "on"]), 1).contains("no app"));
+
+    // A server read it at its start, and takes a change while it runs.
+    let server = Server::start(dir, &[]);
+    let place = ["--url", &server.url, "--token", token, "--json"];
+    let write = [&["transact", &steps, "--app", id][..], &place].concat();
+    result(&run(dir, &write));
+    let set = [&["app", "set", id, "--operators", "off"][..], &place].concat();
+    assert_eq!(result(&run(dir, &set))["settings"]["operators"], false);
+    let todos = result(&run(dir, &[&query[..4], &place].concat()));
+    assert_eq!(todos["todos"][0]["n"], 6);
+    result(&run(dir, &write));
+    let todos = result(&run(dir, &[&query[..4], &place].concat()));
+    assert_eq!(todos["todos"][0]["n"], json!({"$increment": 2}));
+    assert_eq!(server.stop(Signal::TERM).0, Some(0));
+    let list = result(&run(dir, &["app", "list", "--json"]));
+    assert_eq!(list["apps"][0]["settings"], json!({"operators": false}));
+}
+
+#[test]
 fn wrong_usage_is_told_apart_from_failure() {
     let dir = TempDir::new().unwrap();
     for arguments in [&["nonsense"][..], &["query", "{}"], &["query", "{}", "--app", "1"], &[]] {

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use self::directory::DataDirectory;
 use self::table::AppTable;
+use crate::app::{AppSettings, SettingsChange};
 use crate::clock;
 use crate::log::{CommitLog, MemoryLog, SnapshotImage, SqliteLog, SqliteLogOptions};
 
@@ -163,6 +164,22 @@ impl AppStore {
         Ok(record.filter(|record| record.expires_at.is_none_or(|at| at > clock::now_ms())))
     }
 
+    /// Changes what an app turns on beyond InstantDB, and returns all its settings; none if there is no such
+    /// app. The app must not be in use (a server tells it).
+    ///
+    /// # Errors
+    /// [`StoreError::Table`].
+    pub async fn change_settings(
+        &self,
+        id: AppId,
+        change: &SettingsChange,
+    ) -> Result<Option<AppSettings>, StoreError> {
+        let Some(record) = self.app(id).await? else { return Ok(None) };
+        let settings = record.settings.changed(change);
+        self.table.set_settings(id, &settings).await?;
+        Ok(Some(settings))
+    }
+
     /// Removes an app and its data. The app must not be in use (a server closes it first). Returns whether
     /// there was one.
     ///
@@ -226,6 +243,7 @@ impl AppStore {
             created_at: clock::now_ms(),
             expires_at,
             token_hash: admin_token.hash(),
+            settings: AppSettings::default(),
         };
         match &self.place {
             Place::Memory(logs) => {

@@ -20,6 +20,7 @@ mod refresh;
 mod refusal;
 mod schema;
 mod sessions;
+mod settings;
 mod state;
 mod task;
 
@@ -29,6 +30,7 @@ pub use handle::{AppError, AppHandle, Session};
 pub use limits::AppLimits;
 pub use schema::{JobReport, JobStatus, PushOptions, SchemaApplied, SchemaPlan};
 pub use sessions::{OpenSession, SessionKey};
+pub use settings::{AppSettings, SettingsChange};
 pub use state::{Answer, AppIdentity, AppState, Output, Ticket};
 pub use task::{LoadedApp, spawn_app};
 

@@ -16,7 +16,9 @@ use tricedb_core::id::AppId;
 
 use self::slot::{OpenApp, Slot};
 use crate::accounts::{AppRecord, AppStore, Storage, StoreError};
-use crate::app::{AppHandle, AppIdentity, AppLimits, LoadedApp, spawn_app};
+use crate::app::{
+    AppHandle, AppIdentity, AppLimits, AppSettings, LoadedApp, SettingsChange, spawn_app,
+};
 use crate::config::{Config, OpenAppLimits};
 use crate::log::SqliteLogOptions;
 use crate::session::{Apps, OpenAppError};
@@ -112,6 +114,29 @@ impl Registry {
         record.map(Arc::new).ok_or(OpenAppError::NotFound(id))
     }
 
+    /// Changes an app's settings, for its next messages if it is open. Returns them all.
+    ///
+    /// # Errors
+    /// [`OpenAppError`].
+    pub async fn change_settings(
+        &self,
+        id: AppId,
+        change: &SettingsChange,
+    ) -> Result<AppSettings, OpenAppError> {
+        let slot = self.slot(id)?;
+        let mut place = slot.lock().await;
+        let changed = self.store.change_settings(id, change).await.map_err(unavailable);
+        if let (Ok(Some(settings)), Some(open)) = (&changed, &mut *place) {
+            let record = AppRecord { settings: settings.clone(), ..AppRecord::clone(&open.record) };
+            open.record = Arc::new(record);
+            // One that ends meanwhile reads them when it is opened again.
+            let _ = open.handle.set_settings(settings.clone()).await;
+        }
+        drop(place);
+        self.forget(id, slot);
+        changed?.ok_or(OpenAppError::NotFound(id))
+    }
+
     /// Ends an app's sessions and removes it with all its data. Returns whether there was one.
     ///
     /// # Errors
@@ -173,9 +198,9 @@ impl Registry {
         let record = record.ok_or(OpenAppError::NotFound(id))?;
         let log = self.store.open_log(id, &self.log).await.map_err(unavailable)?;
         let identity = AppIdentity { id, title: record.title.clone() };
-        let limits = self.app.clone();
+        let (limits, settings) = (self.app.clone(), record.settings.clone());
         let loading = OpenApp::begin(record, log, |state, log| {
-            spawn_app(LoadedApp { identity, state }, log, limits)
+            spawn_app(LoadedApp { identity, state, settings }, log, limits)
         });
         loading.await.map_err(unavailable)
     }

@@ -54,3 +54,15 @@ export async function createApp(schema) {
 export function admin(app) {
   return initAdmin({ appId: app.id, adminToken: app.adminToken, apiURI: HTTP_URL });
 }
+
+// Changes what the app turns on beyond InstantDB; gives the status and all settings.
+export async function changeSettings(app, change) {
+  const response = await fetch(`${HTTP_URL}/dash/apps/${app.id}/settings`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${app.adminToken}` },
+    body: JSON.stringify(change),
+    signal: AbortSignal.timeout(8_000),
+  });
+  const { settings } = await response.json();
+  return settings ? { status: response.status, settings } : { status: response.status };
+}

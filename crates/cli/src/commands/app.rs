@@ -1,19 +1,20 @@
-//! `tricedb app`: makes, lists and deletes apps.
+//! `tricedb app`: makes, lists, sets and deletes apps.
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use serde_json::{Value as Json, json};
 use tricedb_core::id::AppId;
+use tricedb_server::app::SettingsChange;
 use tricedb_server::{AppStore, NewApp, Storage, StoreError};
 use uuid::Uuid;
 
 use super::target::{Failure, Place};
 
-/// Makes, lists and deletes apps
+/// Makes, lists, sets and deletes apps
 #[derive(Args, Debug)]
 pub(crate) struct AppArguments {
     #[command(subcommand)]
@@ -24,6 +25,7 @@ pub(crate) struct AppArguments {
 enum AppCommand {
     Create(CreateArguments),
     List(ListArguments),
+    Set(SetArguments),
     Delete(DeleteArguments),
 }
 
@@ -55,6 +57,35 @@ struct ListArguments {
     json: bool,
 }
 
+/// Turns on or off what an app has beyond InstantDB, and shows all such settings
+#[derive(Args, Debug)]
+struct SetArguments {
+    /// The app
+    #[arg(value_name = "ID")]
+    app: Uuid,
+    /// Whether objects such as {"$increment": 1}, in what official clients and the admin API send, are update
+    /// operators rather than data
+    #[arg(long, value_enum, value_name = "SWITCH")]
+    operators: Option<Switch>,
+    #[command(flatten)]
+    place: Place,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+impl Switch {
+    const fn is_on(self) -> bool {
+        matches!(self, Self::On)
+    }
+}
+
 /// Deletes an app with all its data
 #[derive(Args, Debug)]
 struct DeleteArguments {
@@ -72,6 +103,7 @@ pub(crate) async fn run(arguments: &AppArguments) -> Result<(), Failure> {
     match &arguments.command {
         AppCommand::Create(arguments) => create(arguments).await,
         AppCommand::List(arguments) => list(arguments).await,
+        AppCommand::Set(arguments) => set(arguments).await,
         AppCommand::Delete(arguments) => delete(arguments).await,
     }
 }
@@ -127,7 +159,7 @@ async fn list(arguments: &ListArguments) -> Result<(), Failure> {
             .map(|app| {
                 json!({
                     "app_id": app.id, "title": app.title, "created_at": app.created_at,
-                    "expires_at": app.expires_at,
+                    "expires_at": app.expires_at, "settings": app.settings,
                 })
             })
             .collect();
@@ -138,6 +170,37 @@ async fn list(arguments: &ListArguments) -> Result<(), Failure> {
             writeln!(out, "{}  {}{kind}", app.id, app.title)?;
         }
         eprintln!("{} apps", apps.len());
+    }
+    Ok(out.flush()?)
+}
+
+async fn set(arguments: &SetArguments) -> Result<(), Failure> {
+    let id = AppId::new(arguments.app);
+    let change = SettingsChange { operators: arguments.operators.map(Switch::is_on) };
+    let settings = match arguments.place.remote() {
+        Some(remote) => {
+            let path = format!("/dash/apps/{id}/settings");
+            let mut answer = remote.send(Method::POST, &path, None, &json!(change)).await?;
+            answer["settings"].take()
+        }
+        None => {
+            let store = arguments.place.existing_store().await?;
+            let settings = store.change_settings(id, &change).await;
+            store.close().await?;
+            json!(settings?.ok_or(StoreError::NoSuchApp(id))?)
+        }
+    };
+    let mut out = io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", json!({ "app_id": id, "settings": settings }))?;
+    } else {
+        for (name, value) in settings.as_object().into_iter().flatten() {
+            let shown = match value.as_bool() {
+                Some(is_on) => (if is_on { "on" } else { "off" }).to_owned(),
+                None => value.to_string(),
+            };
+            writeln!(out, "{name:<12} {shown}")?;
+        }
     }
     Ok(out.flush()?)
 }

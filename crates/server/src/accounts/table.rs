@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::token::TokenHash;
+use crate::app::AppSettings;
 
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 const TABLES: &str = "
     CREATE TABLE apps (
@@ -22,9 +23,16 @@ const TABLES: &str = "
         title TEXT NOT NULL,
         token_hash BLOB NOT NULL,
         created_at INTEGER NOT NULL,
-        expires_at INTEGER
+        expires_at INTEGER,
+        settings TEXT NOT NULL DEFAULT '{}'
     ) STRICT, WITHOUT ROWID;
-    PRAGMA user_version = 1;
+    PRAGMA user_version = 2;
+";
+
+/// From format 1, which knew no settings.
+const ADD_SETTINGS: &str = "
+    ALTER TABLE apps ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
+    PRAGMA user_version = 2;
 ";
 
 /// What is known about an app.
@@ -38,6 +46,8 @@ pub struct AppRecord {
     pub created_at: i64,
     /// When it may be removed, in milliseconds since 1970; never if none.
     pub expires_at: Option<i64>,
+    /// What it turns on beyond InstantDB.
+    pub settings: AppSettings,
     pub(crate) token_hash: TokenHash,
 }
 
@@ -82,9 +92,10 @@ impl AppTable {
             let format: i64 =
                 sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut connection).await?;
             match format {
-                0 => {
+                0 | 1 => {
+                    let sql = if format == 0 { TABLES } else { ADD_SETTINGS };
                     let mut transaction = connection.begin().await?;
-                    sqlx::raw_sql(TABLES).execute(&mut *transaction).await?;
+                    sqlx::raw_sql(sql).execute(&mut *transaction).await?;
                     transaction.commit().await?;
                 }
                 FORMAT => {}
@@ -103,12 +114,13 @@ impl AppTable {
     }
 
     pub(super) async fn insert(&self, app: &AppRecord) -> Result<(), StoreError> {
-        let insert = sqlx::query("INSERT INTO apps VALUES (?, ?, ?, ?, ?)")
+        let insert = sqlx::query("INSERT INTO apps VALUES (?, ?, ?, ?, ?, ?)")
             .bind(key(app.id))
             .bind(app.title.clone())
             .bind(app.token_hash.0.to_vec())
             .bind(app.created_at)
-            .bind(app.expires_at);
+            .bind(app.expires_at)
+            .bind(json(&app.settings).map_err(|error| self.failed(error))?);
         match insert.execute(&mut *self.connection.lock().await).await {
             Ok(_) => Ok(()),
             Err(error) if error.as_database_error().is_some_and(|e| e.is_unique_violation()) => {
@@ -135,6 +147,20 @@ impl AppTable {
         records.map_err(|error| self.failed(error))
     }
 
+    pub(super) async fn set_settings(
+        &self,
+        id: AppId,
+        settings: &AppSettings,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE apps SET settings = ? WHERE id = ?")
+            .bind(json(settings).map_err(|error| self.failed(error))?)
+            .bind(key(id))
+            .execute(&mut *self.connection.lock().await)
+            .await
+            .map_err(|error| self.failed(error))?;
+        Ok(())
+    }
+
     pub(super) async fn remove(&self, id: AppId) -> Result<bool, StoreError> {
         let done = sqlx::query("DELETE FROM apps WHERE id = ?")
             .bind(key(id))
@@ -159,17 +185,65 @@ fn key(id: AppId) -> Vec<u8> {
     id.uuid().as_bytes().to_vec()
 }
 
+fn json(settings: &AppSettings) -> sqlx::Result<String> {
+    serde_json::to_string(settings).map_err(|error| sqlx::Error::Encode(Box::new(error)))
+}
+
 fn record(row: &SqliteRow) -> sqlx::Result<AppRecord> {
     let decode = |error: uuid::Error| sqlx::Error::Decode(Box::new(error));
     let id: Vec<u8> = row.try_get("id")?;
     let hash: Vec<u8> = row.try_get("token_hash")?;
     let hash = <[u8; 32]>::try_from(hash)
         .map_err(|_| sqlx::Error::Decode("a token hash is not 32 bytes long".into()))?;
+    let settings: String = row.try_get("settings")?;
+    let settings =
+        serde_json::from_str(&settings).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
     Ok(AppRecord {
+        settings,
         id: AppId::new(Uuid::from_slice(&id).map_err(decode)?),
         title: row.try_get("title")?,
         created_at: row.try_get("created_at")?,
         expires_at: row.try_get("expires_at")?,
         token_hash: TokenHash(hash),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_table_of_the_first_format_gets_settings_that_then_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tricedb.db");
+        let mut old = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .connect()
+            .await
+            .unwrap();
+        let before = "
+            CREATE TABLE apps (
+                id BLOB PRIMARY KEY, title TEXT NOT NULL, token_hash BLOB NOT NULL,
+                created_at INTEGER NOT NULL, expires_at INTEGER
+            ) STRICT, WITHOUT ROWID;
+            INSERT INTO apps VALUES (zeroblob(16), 'old', zeroblob(32), 1, NULL);
+            PRAGMA user_version = 1;
+        ";
+        sqlx::raw_sql(before).execute(&mut old).await.unwrap();
+        old.close().await.unwrap();
+
+        let id = AppId::new(Uuid::nil());
+        let table = AppTable::open(&path).await.unwrap();
+        let record = table.find(id).await.unwrap().unwrap();
+        assert_eq!((&*record.title, &record.settings), ("old", &AppSettings::default()));
+        let mut settings = AppSettings::default();
+        settings.operators = true;
+        table.set_settings(id, &settings).await.unwrap();
+        table.close().await.unwrap();
+
+        let table = AppTable::open(&path).await.unwrap();
+        assert_eq!(table.list().await.unwrap()[0].settings, settings);
+        table.close().await.unwrap();
+    }
 }

@@ -6,7 +6,8 @@ use serde_json::Value as Json;
 use tricedb_core::query::{self, EvalOptions, Inference, Plan};
 use tricedb_core::schema::Schema;
 use tricedb_core::tx::{
-    Actor, AdminSteps, Dialect, ExpandOptions, MissingAttrs, TxStep, expand_with, parse_operations,
+    Actor, AdminSteps, Dialect, ExpandOptions, MissingAttrs, TxStep, expand_with,
+    parse_operations_as,
 };
 use tricedb_protocol::ErrorBody;
 
@@ -105,7 +106,7 @@ impl AppState {
             return Err(too_many_steps("steps", count_max));
         }
         let AdminSteps { attr_steps, operations } =
-            parse_operations(steps).map_err(|e| tx_refused(&e))?;
+            parse_operations_as(steps, self.settings.value_form()).map_err(|e| tx_refused(&e))?;
         // The operations may use attributes that the same transaction makes: names are looked up in the
         // catalog as it will be, then all steps run together.
         let ahead = match attr_steps.is_empty() {

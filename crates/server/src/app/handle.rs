@@ -18,6 +18,7 @@ use super::frame::Frame;
 use super::limits::AppLimits;
 use super::schema::{JobReport, PushOptions, SchemaApplied, SchemaPlan};
 use super::sessions::{OpenSession, SessionKey};
+use super::settings::AppSettings;
 use super::state::Answer;
 
 /// Why a call to an app did not do what it was to do.
@@ -38,6 +39,7 @@ pub(super) enum Input {
     Message { session: SessionKey, message: ClientMessage, _room: Option<OwnedSemaphorePermit> },
     Resume(SessionKey),
     Close(SessionKey),
+    Settings(AppSettings),
     Call { call: Call, reply: oneshot::Sender<Result<Answer, ErrorBody>> },
     Park { reply: oneshot::Sender<Parked> },
     Shutdown { reply: oneshot::Sender<()> },
@@ -199,6 +201,14 @@ impl AppHandle {
         let opened = answer.await.map_err(|_| AppError::Closed)?.map_err(AppError::Refused)?;
         let OpenedSession { key, frames, meter } = opened;
         Ok(Session { key, frames, meter, app: self.clone() })
+    }
+
+    /// Turns on or off what the app has beyond InstantDB, for the messages that come after this call.
+    ///
+    /// # Errors
+    /// [`AppError::Closed`].
+    pub async fn set_settings(&self, settings: AppSettings) -> Result<(), AppError> {
+        self.send(Input::Settings(settings)).await
     }
 
     /// Runs an InstaQL query; the result in its object form.

@@ -10,7 +10,7 @@ use tricedb_core::id::{AppId, IdSource, TxId};
 use tricedb_core::index::TripleIndex;
 use tricedb_core::query::Explanation;
 use tricedb_core::schema;
-use tricedb_core::tx::{Actor, Commit, ExecuteContext, TxError, TxStep, execute, parse_steps};
+use tricedb_core::tx::{Actor, Commit, ExecuteContext, TxError, TxStep, execute, parse_steps_as};
 use tricedb_protocol::ErrorBody;
 
 use super::frame::Frame;
@@ -23,6 +23,7 @@ use super::pipeline::{Durability, Pipeline};
 use super::refusal::{too_many_steps, tx_refused};
 use super::schema::{JobReport, Jobs, SchemaApplied, SchemaPlan};
 use super::sessions::{SessionKey, SessionState};
+use super::settings::AppSettings;
 use crate::log::{EventKey, LoadedLog, LogEntry, Outcome, SnapshotImage};
 use crate::rooms::Rooms;
 
@@ -103,6 +104,7 @@ pub enum Output {
 pub struct AppState {
     pub(super) identity: AppIdentity,
     pub(super) limits: AppLimits,
+    pub(super) settings: AppSettings,
     ids: Box<dyn IdSource + Send>,
     pub(super) index: TripleIndex,
     pub(super) attrs: AttrList,
@@ -176,6 +178,7 @@ impl AppState {
             identity,
             rooms: Rooms::new(limits.rooms.clone()),
             limits,
+            settings: AppSettings::default(),
             ids,
             index,
             attrs: AttrList { version: 1, announced: 1, text: None },
@@ -218,6 +221,11 @@ impl AppState {
         {
             state.queued_bytes -= frame.len();
         }
+    }
+
+    /// Turns on or off what the app has beyond InstantDB, from the next message on.
+    pub fn set_settings(&mut self, settings: AppSettings) {
+        self.settings = settings;
     }
 
     /// The last commit, durable or not.
@@ -379,7 +387,7 @@ impl AppState {
         let count_max = self.limits.steps_per_transaction_max;
         let result = match steps.as_array() {
             Some(steps) if steps.len() > count_max => Err(too_many_steps("tx-steps", count_max)),
-            _ => parse_steps(steps)
+            _ => parse_steps_as(steps, self.settings.value_form())
                 .and_then(|steps| self.execute(&steps, Actor::Client, now))
                 .map_err(|error| tx_refused(&error)),
         };

@@ -16,6 +16,7 @@ use super::frame::Frame;
 use super::handle::{AppHandle, Call, Input, OpenedSession, OutboundMeter, Parked, Shared};
 use super::limits::AppLimits;
 use super::sessions::{OpenSession, SessionKey};
+use super::settings::AppSettings;
 use super::state::{Answer, AppIdentity, AppState, Output, Ticket};
 use crate::clock::now_ms;
 use crate::log::{CommitLog, LoadedLog, LogEntry, LogError, SnapshotImage};
@@ -27,6 +28,8 @@ pub struct LoadedApp {
     pub identity: AppIdentity,
     /// What [`CommitLog::load`] gave.
     pub state: LoadedLog,
+    /// What it turns on beyond InstantDB.
+    pub settings: AppSettings,
 }
 
 /// Inputs handled before outputs are looked at: enough to make batches of bursts, few enough that nobody
@@ -48,7 +51,9 @@ pub fn spawn_app(app: LoadedApp, log: Box<dyn CommitLog>, limits: AppLimits) -> 
     let (flush_results, flushes) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::new(app.identity.id, limits.clone()));
     let ids = Box::new(Uuid::new_v4);
-    let state = AppState::new(app.identity, limits, app.state, log.is_volatile(), ids, now_ms());
+    let mut state =
+        AppState::new(app.identity, limits, app.state, log.is_volatile(), ids, now_ms());
+    state.set_settings(app.settings);
     let log_task = tokio::spawn(run_log(log, log_inbox, flush_results));
     let task = AppTask {
         state,
@@ -206,6 +211,7 @@ impl AppTask {
             Input::Open { open, reply } => self.open(open, reply),
             Input::Close(session) => self.close(session),
             Input::Resume(session) => self.state.resume(session),
+            Input::Settings(settings) => self.state.set_settings(settings),
             Input::Call { call, reply } => self.call(call, reply),
             Input::Park { reply } => {
                 let is_idle = self.state.session_count() == 0

@@ -1,4 +1,4 @@
-//! Temporary apps, as the official tools make and delete them.
+//! Temporary apps, as the official tools make and delete them, and what an app turns on beyond InstantDB.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::body::{answer, read_object};
 use super::credentials::require_admin;
 use super::problem::Problem;
 use crate::accounts::NewApp;
+use crate::app::SettingsChange;
 use crate::clock::{iso_seconds, now_ms};
 use crate::config::Mode;
 
@@ -62,9 +63,7 @@ pub(super) async fn delete(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Some(id) = AppId::parse(&id) else {
-        return Err(ErrorBody::malformed(&["params", "id"], id.into()).into());
-    };
+    let id = app_in_path(&id)?;
     require_admin(&site, &headers, id).await?;
     let record = site.registry.record(id).await?;
     if record.expires_at.is_none() {
@@ -76,6 +75,38 @@ pub(super) async fn delete(
     let created_at = iso_seconds(record.created_at);
     let app = json!({ "id": id, "title": record.title, "created_at": created_at });
     Ok(answer(json!({ "app": app })).await)
+}
+
+/// `GET /dash/apps/:id/settings`, ours alone.
+pub(super) async fn settings(
+    State(site): State<Arc<Site>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let id = app_in_path(&id)?;
+    require_admin(&site, &headers, id).await?;
+    let record = site.registry.record(id).await?;
+    Ok(answer(json!({ "settings": record.settings })).await)
+}
+
+/// `POST /dash/apps/:id/settings`: changes those that the body names, and answers with all.
+pub(super) async fn change_settings(
+    State(site): State<Arc<Site>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let id = app_in_path(&id)?;
+    require_admin(&site, &headers, id).await?;
+    let body = Json::Object(read_object(body).await?);
+    let change = serde_json::from_value::<SettingsChange>(body.clone())
+        .map_err(|error| ErrorBody::invalid("settings", &error.to_string(), body))?;
+    let settings = site.registry.change_settings(id, &change).await?;
+    Ok(answer(json!({ "settings": settings })).await)
+}
+
+fn app_in_path(id: &str) -> Result<AppId, ErrorBody> {
+    AppId::parse(id).ok_or_else(|| ErrorBody::malformed(&["params", "id"], id.into()))
 }
 
 fn title(body: &Map<String, Json>) -> Result<String, ErrorBody> {

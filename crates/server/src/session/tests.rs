@@ -17,7 +17,7 @@ use tricedb_core::tx::MissingAttrs;
 use tricedb_protocol::ServerMessage;
 
 use super::*;
-use crate::app::{AppHandle, AppIdentity, AppLimits, LoadedApp, spawn_app};
+use crate::app::{AppHandle, AppIdentity, AppLimits, AppSettings, LoadedApp, spawn_app};
 use crate::log::{LoadedLog, MemoryLog};
 
 const APP: &str = "11111111-2222-4333-8444-555555555555";
@@ -48,7 +48,8 @@ impl Server {
 
     fn with(limits: AppLimits) -> Self {
         let identity = AppIdentity { id: AppId::parse(APP).unwrap(), title: "test".into() };
-        let app = LoadedApp { identity, state: LoadedLog::default() };
+        let app =
+            LoadedApp { identity, state: LoadedLog::default(), settings: AppSettings::default() };
         let app = spawn_app(app, Box::new(MemoryLog::new()), limits);
         Self { app, limits: SocketLimits { message_bytes_max: 1 << 20, ..SocketLimits::default() } }
     }

@@ -53,11 +53,6 @@ fn short_form(description: &Json) -> Json {
 
 /// What has to be done to an app with these attributes.
 pub(super) fn plan(case: &Json, fixtures: &Fixtures) -> Outcome {
-    if case["backgroundUpdates"] == true {
-        return Outcome::Skipped(
-            "flags change by steps of a transaction; there are no background jobs",
-        );
-    }
     let index = match fixtures.index(&case["attrs"], false) {
         Ok(index) => index,
         Err(outcome) => return outcome,
@@ -67,8 +62,13 @@ pub(super) fn plan(case: &Json, fixtures: &Fixtures) -> Outcome {
         last += 1;
         Uuid::from_u128(last)
     };
-    let plan =
-        schema::parse(&case["defs"]).and_then(|schema| schema.plan(index.catalog(), &mut ids));
+    let in_background = case["backgroundUpdates"] == true;
+    let plan = schema::parse(&case["defs"])
+        .and_then(|schema| schema.plan(index.catalog(), &mut ids))
+        .map(|plan| match in_background {
+            true => schema::in_background(plan, index.catalog()),
+            false => plan.into_iter().map(Into::into).collect(),
+        });
     match (case.get("error"), plan) {
         (None, Ok(steps)) => {
             let expected = case["steps"].as_array().into_iter().flatten();

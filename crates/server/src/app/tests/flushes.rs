@@ -72,7 +72,11 @@ impl Disk {
         let mut log = ObservedLog { log, flushed: flushed.clone() };
         let state = log.load().await.unwrap();
         let identity = AppIdentity { id: AppId(Uuid::from_u128(1)), title: "test".into() };
-        let app = spawn_app(LoadedApp { identity, state }, Box::new(log), AppLimits::default());
+        let app = spawn_app(
+            LoadedApp { identity, state, settings: AppSettings::default() },
+            Box::new(log),
+            AppLimits::default(),
+        );
         app.admin_transact(todos(), MissingAttrs::Create).await.unwrap();
         Self { app, flushed, _folder: folder }
     }

@@ -70,7 +70,8 @@ fn start() -> Running {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let log = Box::new(ScriptedLog { words, seen: seen.clone() });
     let identity = AppIdentity { id: AppId(Uuid::from_u128(1)), title: "test".into() };
-    let loaded = LoadedApp { identity, state: LoadedLog::default() };
+    let loaded =
+        LoadedApp { identity, state: LoadedLog::default(), settings: AppSettings::default() };
     Running { app: spawn_app(loaded, log, AppLimits::default()), words: sender, seen }
 }
 
@@ -198,7 +199,11 @@ async fn what_waits_for_one_session_is_bounded_however_much_it_asks_for() {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let log = Box::new(ScriptedLog { words: inbox, seen: seen.clone() });
     let identity = AppIdentity { id: AppId(Uuid::from_u128(1)), title: "test".into() };
-    let app = spawn_app(LoadedApp { identity, state: LoadedLog::default() }, log, limits.clone());
+    let app = spawn_app(
+        LoadedApp { identity, state: LoadedLog::default(), settings: AppSettings::default() },
+        log,
+        limits.clone(),
+    );
     words.send(Ok(())).unwrap();
     let title = "x".repeat(100_000);
     let large = json!([["create", "todos", id(1), {"title": title}]]);

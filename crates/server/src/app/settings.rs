@@ -1,0 +1,53 @@
+//! What an app turns on beyond InstantDB.
+
+use serde::{Deserialize, Serialize};
+use tricedb_core::tx::ValueForm;
+
+/// What an app turns on beyond InstantDB; everything is off at first. Stored with the app.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct AppSettings {
+    /// Whether `{"$increment": 1}` and its like, in what official clients and the admin API send, are update
+    /// operators. Off: they are data, as with InstantDB. Native sessions do not ask: there operators are
+    /// steps of their own.
+    pub operators: bool,
+}
+
+impl AppSettings {
+    /// With what a change says, and the rest as it is.
+    pub fn changed(self, change: &SettingsChange) -> Self {
+        Self { operators: change.operators.unwrap_or(self.operators) }
+    }
+
+    /// How the values of official clients and of the admin API are read.
+    pub(super) const fn value_form(&self) -> ValueForm {
+        if self.operators { ValueForm::Operators } else { ValueForm::Data }
+    }
+}
+
+/// A change of an app's settings: what is left out stays. A name that is no setting's is refused.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SettingsChange {
+    /// See [`AppSettings::operators`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operators: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_other_versions_are_read_and_misspelt_changes_are_refused() {
+        let settings: AppSettings =
+            serde_json::from_str(r#"{"operators": true, "later": 1}"#).unwrap();
+        assert!(settings.operators);
+        assert_eq!(serde_json::from_str::<AppSettings>("{}").unwrap(), AppSettings::default());
+        assert_eq!(settings.clone().changed(&SettingsChange::default()), settings);
+        let off = serde_json::from_str(r#"{"operators": false}"#).unwrap();
+        assert_eq!(settings.changed(&off), AppSettings::default());
+        assert!(serde_json::from_str::<SettingsChange>(r#"{"operator": true}"#).is_err());
+    }
+}
