@@ -24,6 +24,7 @@ mod memory;
 mod native;
 mod programs;
 mod relay;
+mod rooms;
 mod roundtrip;
 mod session;
 mod socket;
@@ -95,6 +96,8 @@ enum Bench {
     Sync,
     /// Transactions: prepared, applied, shown, queued and made durable
     Tx,
+    /// Rooms: a change to the last of many members, and moving cursors
+    Rooms,
 }
 
 impl Bench {
@@ -108,6 +111,7 @@ impl Bench {
             Self::Live => "live",
             Self::Sync => "sync",
             Self::Tx => "tx",
+            Self::Rooms => "rooms",
         }
     }
 
@@ -121,6 +125,7 @@ impl Bench {
             Self::Live => live::run(),
             Self::Sync => run_async(sync::run(programs)),
             Self::Tx => run_async(tx::run(programs)),
+            Self::Rooms => run_async(rooms::run(programs)),
         }
     }
 }

@@ -128,6 +128,18 @@ impl Session {
         Ok(self.socket.until("refresh-ok", mark).await?.len())
     }
 
+    /// Waits for a frame that holds `mark`.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub(crate) async fn until(
+        &mut self,
+        wanted: &'static str,
+        mark: &str,
+    ) -> Result<(), BenchError> {
+        self.socket.until(wanted, mark).await.map(drop)
+    }
+
     /// The next frame or ping. Safe to cancel.
     ///
     /// # Errors

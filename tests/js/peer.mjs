@@ -6,6 +6,10 @@
 //
 //     {"cmd":"subscribe","query":{..},"id":".."?}
 //     {"cmd":"transact","ops":[[op, namespace, id, arguments?], ..],"id":".."?}
+//     {"cmd":"join","type":"..","room":"..","presence":{..}?,"topic":".."?}
+//     {"cmd":"show","room":"..","presence":{..}}            merged over what is shown
+//     {"cmd":"tell","room":"..","topic":"..","data":..}
+//     {"cmd":"leave","room":".."}
 //     {"cmd":"exit"}
 //
 // `op` is create, update, merge, link, unlink or delete; an entity id may be [attribute, value], a
@@ -15,6 +19,8 @@
 //     {"event":"result","data":{..}}                        a query, on each change
 //     {"event":"query-error","message":"..","hint":..}
 //     {"event":"transacted","status":"synced"|"enqueued","eventId":".."}
+//     {"event":"peers","room":"..","peers":[..]}            the others in a room, on each change
+//     {"event":"told","room":"..","data":..,"peer":{..}}    a message of the topic given with `join`
 //     {"event":"error","message":"..","hint":..}            a refused transaction, or a bad command
 //
 // Lines of the client itself go to standard error. The end of standard input is an exit.
@@ -43,7 +49,27 @@ function chunk([op, namespace, id, args]) {
   return op === 'delete' ? entity.delete() : entity[op](args);
 }
 
+// Rooms by id, each with what ends its subscriptions: the client does not leave while there are any.
+const rooms = new Map();
+
 const commands = {
+  join({ type, room: id, presence, topic }) {
+    const room = db.joinRoom(type, id, { initialPresence: presence });
+    const stops = [
+      room.subscribePresence({}, ({ isLoading, peers }) => {
+        if (!isLoading) emit({ event: 'peers', room: id, peers: Object.values(peers) });
+      }),
+    ];
+    if (topic) stops.push(room.subscribeTopic(topic, (data, peer) => emit({ event: 'told', room: id, data, peer })));
+    rooms.set(id, { room, stops });
+  },
+  show: ({ room, presence }) => rooms.get(room).room.publishPresence(presence),
+  tell: ({ room, topic, data }) => rooms.get(room).room.publishTopic(topic, data),
+  leave({ room: id }) {
+    const { room, stops } = rooms.get(id);
+    stops.forEach((stop) => stop());
+    room.leaveRoom();
+  },
   subscribe({ id, query }) {
     db.subscribeQuery(query, (r) => {
       if (r.error) emit({ event: 'query-error', id, message: r.error.message, hint: r.error.hint });

@@ -6,11 +6,12 @@
 #![expect(clippy::print_stdout, reason = "a test that speaks through pipes")]
 
 mod job;
+mod official;
 mod peer;
 mod process;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -53,7 +54,7 @@ fn run() -> Result<(), Failure> {
         return Ok(());
     }
     let clients = root.join("tests/js");
-    if let Err(reason) = install_official_clients(&clients) {
+    if let Err(reason) = official::install(&clients) {
         if std::env::var("CI").is_ok_and(|ci| ci == "true") {
             return Err(reason);
         }
@@ -63,28 +64,4 @@ fn run() -> Result<(), Failure> {
     job::run(&sample, &clients)?;
     println!("test {NAME} ... ok");
     Ok(())
-}
-
-/// Installs the packages of `tests/js` unless they are there for the present list of packages; leaves the
-/// same mark as `cargo xtask compat`, which then does not repeat it.
-fn install_official_clients(folder: &Path) -> Result<(), Failure> {
-    for program in ["node", "npm"] {
-        let version = Command::new(program).arg("--version").stdout(Stdio::null()).status();
-        if !version.is_ok_and(|status| status.success()) {
-            return Err(format!("`{program}` is missing").into());
-        }
-    }
-    let wanted = std::fs::read(folder.join("package-lock.json"))?;
-    let mark = folder.join("node_modules/.installed-for");
-    if std::fs::read(&mark).is_ok_and(|installed| installed == wanted) {
-        return Ok(());
-    }
-    let status = Command::new("npm")
-        .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"])
-        .current_dir(folder)
-        .status()?;
-    if !status.success() {
-        return Err("npm cannot install the official clients".into());
-    }
-    Ok(std::fs::write(mark, wanted)?)
 }
