@@ -60,6 +60,11 @@ impl Pending {
         self.steps.iter().any(|step| matches!(step, TxStep::AddAttr(_)))
     }
 
+    /// Whether only a native session can carry it.
+    pub(crate) fn needs_native(&self) -> bool {
+        self.steps.iter().any(TxStep::is_extension)
+    }
+
     /// To be sent under another name: the server remembers that it refused it under the old one. The new
     /// name follows from the old, so that a crash before it is stored leads to the same name again and the
     /// server still recognises it.

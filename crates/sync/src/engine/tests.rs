@@ -7,6 +7,7 @@ mod rooms;
 mod server;
 mod simulation;
 mod storing;
+mod unsupported;
 mod writing;
 
 use serde_json::{Value as Json, json};

@@ -26,6 +26,9 @@ const ANSWER_MAX_MAX: Duration = Duration::from_secs(3600);
 /// send results that came out unchanged, so that the wait must end some time.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The kind of the refusal of what only native sessions can do.
+const UNSUPPORTED: &str = "unsupported";
+
 /// Waits for the winner's attributes after a lost race, before they are fetched with a new session.
 const ATTRS_MAX: Duration = Duration::from_secs(3);
 
@@ -218,11 +221,16 @@ impl SyncEngine {
         }
     }
 
-    /// Sends what waits, in order.
+    /// Sends what waits, in order. What the present session's server cannot do is refused here.
     pub(super) fn send_transactions(&mut self, now: Millis) {
-        if self.link.authenticated_since().is_none() {
-            return;
+        while let Some(pending) = self.send_transactions_until_unsupported(now) {
+            self.refuse_pending(pending, unsupported(), now);
         }
+    }
+
+    fn send_transactions_until_unsupported(&mut self, now: Millis) -> Option<Pending> {
+        self.link.authenticated_since()?;
+        let mut refused = None;
         let (mut in_flight, is_native) = (0, self.is_native());
         let (mut messages, mut sent) = (Vec::new(), Vec::new());
         for pending in self.outbox.iter_mut() {
@@ -233,6 +241,10 @@ impl SyncEngine {
                 Stage::Waiting { not_before } => {
                     let may_use = !is_native || self.native.numbers.may_use(pending.seq);
                     if in_flight >= IN_FLIGHT_MAX || not_before.is_some() || !may_use {
+                        break;
+                    }
+                    if !is_native && pending.needs_native() {
+                        refused = Some(pending.seq);
                         break;
                     }
                     pending.stage = Stage::InFlight { since: now };
@@ -253,8 +265,9 @@ impl SyncEngine {
                 break;
             }
         }
+        let refused = refused.and_then(|seq| self.outbox.remove(seq));
         if sent.is_empty() {
-            return;
+            return refused;
         }
         for (transact, (seq, ..)) in messages.into_iter().zip(&sent) {
             let transact = self.number(transact, *seq);
@@ -265,6 +278,7 @@ impl SyncEngine {
             self.event(SyncEvent::Sent { id, attempt });
         }
         self.outputs.push_back(Output::PendingChanged);
+        refused
     }
 
     pub(super) fn transaction_acked(&mut self, now: Millis, event: &EventId, tx: TxId) {
@@ -495,6 +509,14 @@ impl SyncEngine {
             })
             .min()
     }
+}
+
+/// Why a transaction with operators or preconditions is not sent in a plain session: an official server
+/// would store the operator as data, or refuse the step in words that explain nothing.
+fn unsupported() -> ServerError {
+    let message = "Update operators and preconditions need a native session, which this server does not \
+                   offer.";
+    ServerError { kind: UNSUPPORTED.to_owned(), message: message.to_owned(), hint: Json::Null }
 }
 
 /// Whether the error says that another client made an attribute of the same name first.
