@@ -28,6 +28,7 @@ pub use frame::Frame;
 pub(crate) use frames::error as error_frame;
 pub use handle::{AppError, AppHandle, Session};
 pub use limits::AppLimits;
+pub use native::{EncodeJob, Encoded};
 pub use schema::{JobReport, JobStatus, PushOptions, SchemaApplied, SchemaPlan};
 pub use sessions::{OpenSession, SessionKey};
 pub use settings::{AppSettings, SettingsChange};

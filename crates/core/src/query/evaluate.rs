@@ -71,12 +71,12 @@ impl QueryResult {
 }
 
 impl<'a, V: Visibility> Evaluation<'a, V> {
-    fn new(plan: &'a Arc<Plan>, index: &'a TripleIndex, visibility: &'a V) -> Self {
+    pub(super) fn new(plan: &'a Arc<Plan>, index: &'a TripleIndex, visibility: &'a V) -> Self {
         let reader = Reader::new(index, visibility);
         Self { reader, plan, facts: Vec::new(), hidden: HashSet::default() }
     }
 
-    fn finish(mut self, forms: Vec<FormResult>) -> QueryResult {
+    pub(super) fn finish(mut self, forms: Vec<FormResult>) -> QueryResult {
         let plan = self.plan;
         if plan.options.evidence {
             self.complete(&forms);
@@ -119,8 +119,8 @@ impl<V: Visibility> Reader<'_, V> {
 /// What is returned of entities but hidden from the reader.
 pub(super) type Hidden = HashSet<(Handle, AttrSlot), FxBuildHasher>;
 
-struct Evaluation<'a, V> {
-    reader: Reader<'a, V>,
+pub(super) struct Evaluation<'a, V> {
+    pub(super) reader: Reader<'a, V>,
     plan: &'a Arc<Plan>,
     facts: Vec<Fact>,
     hidden: Hidden,
@@ -164,7 +164,7 @@ impl<V: Visibility> Evaluation<'_, V> {
     }
 
     /// Takes rows into the result, with what they need around them and below.
-    fn level(&mut self, body: &Body, rows: Vec<Handle>) -> Level {
+    pub(super) fn level(&mut self, body: &Body, rows: Vec<Handle>) -> Level {
         if !V::ALL {
             self.hide(body, &rows);
         }

@@ -1,12 +1,14 @@
 //! The wire form of a result: one set of triples, from which a client evaluates the query again.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::condition::Fact;
 use super::plan::{Body, Columns};
 use super::result::{Level, QueryResult};
 use crate::id::{AttrId, EntityId};
-use crate::index::{Cell, Handle, Row, TripleIndex};
+use crate::index::{AttrSlot, Cell, Handle, Row, TripleIndex};
 use crate::triple::Triple;
 use crate::value::Value;
 
@@ -43,8 +45,38 @@ impl QueryResult {
         triples
     }
 
+    /// Number of entities in the result, each place counted.
+    pub fn row_count(&self) -> usize {
+        fn below(level: &Level) -> usize {
+            let children = level.children.iter().map(|branch| below(&branch.level));
+            level.rows.len() + children.sum::<usize>()
+        }
+        self.forms.iter().map(|form| below(&form.level)).sum()
+    }
+
+    /// Takes the stored rows along, so that the triples can be had elsewhere and later, as they are
+    /// now. Costs a reference count for each row.
+    pub fn detach(self, index: &TripleIndex) -> DetachedResult {
+        let mut sets = Vec::new();
+        let mut entities = Vec::new();
+        for (form, result) in self.plan.forms.iter().zip(&self.forms) {
+            collect_entities(form.body.as_ref(), &result.level, &mut sets, &mut entities);
+        }
+        let mut handles: Vec<Handle> = entities.into_iter().map(|(handle, _)| handle).collect();
+        handles.extend(self.facts.iter().map(|fact| fact.source));
+        handles.sort_unstable();
+        handles.dedup();
+        let row = |handle| Some((handle, index.row_at(handle)?.clone()));
+        let rows = handles.into_iter().filter_map(row).collect();
+        let mut slots: Vec<AttrSlot> = self.facts.iter().map(|fact| fact.slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        let attrs = slots.into_iter().map(|slot| (slot, index.attr_id(slot))).collect();
+        DetachedResult { result: self, rows, attrs }
+    }
+
     /// Visits every triple of the answer once.
-    fn visit(&self, index: &TripleIndex, visit: &mut dyn FnMut(EntityId, AttrId, &Value, i64)) {
+    fn visit(&self, index: &impl Rows, visit: &mut dyn FnMut(EntityId, AttrId, &Value, i64)) {
         let mut sets: Vec<&Columns> = Vec::new();
         let mut entities: Vec<(Handle, u32)> = Vec::new();
         for (form, result) in self.plan.forms.iter().zip(&self.forms) {
@@ -72,7 +104,7 @@ impl QueryResult {
     /// The attributes of an entity that its forms return.
     fn visit_entity(
         &self,
-        index: &TripleIndex,
+        index: &impl Rows,
         handle: Handle,
         sets: &[&Columns],
         visit: &mut dyn FnMut(EntityId, AttrId, &Value, i64),
@@ -92,7 +124,7 @@ impl QueryResult {
     /// Facts beside those in `columns`.
     fn visit_facts(
         &self,
-        index: &TripleIndex,
+        index: &impl Rows,
         facts: &[Fact],
         columns: &[&Columns],
         visit: &mut dyn FnMut(EntityId, AttrId, &Value, i64),
@@ -102,7 +134,7 @@ impl QueryResult {
                 continue;
             }
             let Some(row) = index.row_at(fact.source) else { continue };
-            let attr = index.attr_id(fact.slot);
+            let Some(attr) = index.attr_id(fact.slot) else { continue };
             match fact.target {
                 None => visit_cell(row, row.cell(fact.slot), attr, visit),
                 Some(target) => {
@@ -144,6 +176,60 @@ fn collect_entities<'a>(
     entities.extend(level.rows.iter().map(|row| (*row, set)));
     for (child, branch) in body.children.iter().zip(&level.children) {
         collect_entities(child.body.as_ref(), &branch.level, sets, entities);
+    }
+}
+
+/// A result that has its rows with it.
+#[derive(Clone, Debug)]
+pub struct DetachedResult {
+    result: QueryResult,
+    /// Sorted.
+    rows: Vec<(Handle, Arc<Row>)>,
+    /// Sorted.
+    attrs: Vec<(AttrSlot, AttrId)>,
+}
+
+impl DetachedResult {
+    /// As [`QueryResult::triples`] at the time of the detachment.
+    pub fn triples(&self) -> Vec<Triple> {
+        let mut triples = Vec::new();
+        self.result.visit(self, &mut |entity, attr, value, created_at| {
+            triples.push(Triple { entity, attr, value: value.clone(), created_at });
+        });
+        triples
+    }
+
+    /// The result that was detached; what of it needs an index must not be asked for any more.
+    pub const fn result(&self) -> &QueryResult {
+        &self.result
+    }
+}
+
+/// Where rows are stored.
+trait Rows {
+    fn row_at(&self, handle: Handle) -> Option<&Arc<Row>>;
+    fn attr_id(&self, slot: AttrSlot) -> Option<AttrId>;
+}
+
+impl Rows for TripleIndex {
+    fn row_at(&self, handle: Handle) -> Option<&Arc<Row>> {
+        self.row_at(handle)
+    }
+
+    fn attr_id(&self, slot: AttrSlot) -> Option<AttrId> {
+        Some(self.attr_id(slot))
+    }
+}
+
+impl Rows for DetachedResult {
+    fn row_at(&self, handle: Handle) -> Option<&Arc<Row>> {
+        let at = self.rows.binary_search_by_key(&handle, |(handle, _)| *handle).ok()?;
+        Some(&self.rows[at].1)
+    }
+
+    fn attr_id(&self, slot: AttrSlot) -> Option<AttrId> {
+        let at = self.attrs.binary_search_by_key(&slot, |(slot, _)| *slot).ok()?;
+        Some(self.attrs[at].1)
     }
 }
 

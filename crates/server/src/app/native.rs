@@ -6,6 +6,7 @@
 //! outcomes of its own transactions; how little or much that is depends on when it was told last. The
 //! server keeps no facts per session.
 
+mod facts;
 mod opening;
 mod parked;
 mod propose;
@@ -15,6 +16,7 @@ mod sources;
 mod tail;
 mod telling;
 mod transact;
+mod whole;
 
 use tricedb_core::id::TxId;
 use tricedb_protocol::{ClientMessage, ErrorBody, ErrorMessage};
@@ -27,7 +29,8 @@ use parked::Parked;
 pub(super) use reader::NativeReader;
 use sources::Sources;
 use tail::Tail;
-use telling::Owed;
+use telling::OwedSessions;
+pub use whole::{EncodeJob, Encoded};
 
 /// What an app keeps for its native sessions.
 #[derive(Debug, Default)]
@@ -36,7 +39,9 @@ pub(super) struct Native {
     pub(super) tail: Tail,
     parked: Parked,
     /// Sessions to be told something at the next refresh.
-    pub(super) owed: Owed,
+    pub(super) owed: OwedSessions,
+    /// Large results to be encoded elsewhere.
+    pub(super) jobs: Vec<EncodeJob>,
     /// The version of the attribute list that all sessions were told of.
     attrs_told: u64,
     /// Where all sessions were last told where they stand.

@@ -17,7 +17,7 @@ use super::frame::Frame;
 use super::held::{HeldOutput, HeldOutputs, Remedy};
 use super::limits::AppLimits;
 use super::live::LiveQueries;
-use super::native::Native;
+use super::native::{EncodeJob, Native};
 use super::outcomes::{self, Outcomes};
 use super::pipeline::{Durability, Pipeline};
 use super::refusal::{too_many_steps, tx_refused};
@@ -84,6 +84,8 @@ pub enum Output {
         /// The batch; never empty.
         entries: Arc<[LogEntry]>,
     },
+    /// Run a job somewhere, and hand what comes of it to [`AppState::encoded`].
+    Encode(Box<EncodeJob>),
     /// Store a snapshot, after the append that came before if that succeeds.
     Snapshot {
         /// The position whose state it is.
@@ -269,6 +271,8 @@ impl AppState {
                 self.snapshot_if_due();
             }
         }
+        let jobs = std::mem::take(&mut self.native.jobs);
+        self.outputs.extend(jobs.into_iter().map(|job| Output::Encode(Box::new(job))));
         self.live.evict();
         self.release();
     }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::frame::Frame;
 use super::handle::{AppHandle, Call, Input, OpenedSession, OutboundMeter, Parked, Shared};
 use super::limits::AppLimits;
+use super::native::Encoded;
 use super::sessions::{OpenSession, SessionKey};
 use super::settings::AppSettings;
 use super::state::{Answer, AppIdentity, AppState, Output, Ticket};
@@ -49,6 +50,7 @@ pub fn spawn_app(app: LoadedApp, log: Box<dyn CommitLog>, limits: AppLimits) -> 
     let (inputs, inbox) = mpsc::channel(limits.inbound_messages_max.max(1));
     let (log_commands, log_inbox) = mpsc::unbounded_channel();
     let (flush_results, flushes) = mpsc::unbounded_channel();
+    let (encoded, encodings) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::new(app.identity.id, limits.clone()));
     let ids = Box::new(Uuid::new_v4);
     let mut state =
@@ -64,9 +66,10 @@ pub fn spawn_app(app: LoadedApp, log: Box<dyn CommitLog>, limits: AppLimits) -> 
         last_ticket: 0,
         log: log_commands,
         failures: 0,
+        encoded,
         began: Instant::now(),
     };
-    tokio::spawn(task.run(inbox, flushes, log_task));
+    tokio::spawn(task.run(inbox, flushes, encodings, log_task));
     AppHandle::new(inputs, shared)
 }
 
@@ -80,6 +83,7 @@ struct AppTask {
     last_ticket: u64,
     log: mpsc::UnboundedSender<LogCommand>,
     failures: u32,
+    encoded: mpsc::UnboundedSender<Encoded>,
     /// The start of the clock that rooms go by.
     began: Instant,
 }
@@ -117,6 +121,7 @@ impl AppTask {
         mut self,
         mut inbox: mpsc::Receiver<Input>,
         mut flushes: mpsc::UnboundedReceiver<Result<(), LogError>>,
+        mut encodings: mpsc::UnboundedReceiver<Encoded>,
         log_task: JoinHandle<()>,
     ) {
         let mut replies = Vec::new();
@@ -125,6 +130,10 @@ impl AppTask {
             let next = tokio::select! {
                 biased;
                 Some(result) = flushes.recv() => self.flush_done(result),
+                Some(encoded) = encodings.recv() => {
+                    self.state.encoded(encoded);
+                    Next::GoOn
+                }
                 () = reached(rooms_due) => Next::GoOn,
                 input = inbox.recv() => match input {
                     Some(input) => self.round(input, &mut inbox),
@@ -356,6 +365,11 @@ impl AppTask {
                     if let Some(reply) = self.replies.remove(&ticket) {
                         let _ = reply.send(answer);
                     }
+                }
+                Output::Encode(job) => {
+                    let results = self.encoded.clone();
+                    // An app that has ended needs no answer.
+                    tokio::task::spawn_blocking(move || drop(results.send(job.run())));
                 }
                 Output::Append { expected, entries } => {
                     let _ = self.log.send(LogCommand::Append { expected, entries });

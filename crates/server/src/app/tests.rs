@@ -32,6 +32,8 @@ struct Harness {
     answers: HashMap<Ticket, Result<Answer, ErrorBody>>,
     snapshots: usize,
     tickets: u64,
+    /// Encodings that were asked for and not done.
+    jobs: Vec<EncodeJob>,
 }
 
 fn ids() -> Box<dyn tricedb_core::id::IdSource + Send> {
@@ -67,6 +69,7 @@ impl Harness {
             answers: HashMap::new(),
             snapshots: 0,
             tickets: 0,
+            jobs: Vec::new(),
         }
     }
 
@@ -84,9 +87,18 @@ impl Harness {
                     assert!(self.appended.is_empty(), "one batch at a time");
                     self.appended.push(entries.to_vec());
                 }
+                Output::Encode(job) => self.jobs.push(*job),
                 Output::Snapshot { .. } => self.snapshots += 1,
             }
         }
+    }
+
+    /// Does the encodings that were asked for.
+    fn encode(&mut self) {
+        for job in std::mem::take(&mut self.jobs) {
+            self.state.encoded(job.run());
+        }
+        self.settle();
     }
 
     /// The log says that the batch is durable; gives the batch.

@@ -2,6 +2,7 @@
 
 use tricedb_core::id::TxId;
 use tricedb_core::query::Query;
+use tricedb_protocol::ErrorBody;
 use tricedb_protocol::native::{
     Compression, Encoding, FactDigest, Have, NATIVE_VERSION, NativeOffer, NativeSession, PartBody,
     PartKind, ResumeOffer, attrs_digest, set_digest,
@@ -10,8 +11,10 @@ use tricedb_protocol::native::{
 use super::super::live::Rights;
 use super::super::sessions::SessionKey;
 use super::super::state::AppState;
+use super::facts::FactSet;
 use super::reader::{NativeReader, ParkedSession, Sub};
-use super::source::{FactSet, plan};
+use super::source::plan;
+use super::sources::SourceId;
 
 impl AppState {
     /// Makes a session that was just opened native. Whatever it holds already is owed with the next
@@ -93,16 +96,13 @@ impl AppState {
         for (at, (sub, query, _)) in subs.into_iter().enumerate() {
             let source = self.native.sources.enter(&self.index, query, rights, session);
             entered.push((sub, source));
-            let now = self.native.sources.get_mut(source);
-            let Some((now, facts)) = now.and_then(|now| {
-                let facts = now.fresh(&self.index).ok()?.digest();
-                Some((now, facts))
-            }) else {
+            let is_updated = self.update_source(source).is_ok();
+            let Some(now) = self.native.sources.get_mut(source).filter(|_| is_updated) else {
                 is_known = false;
                 break;
             };
             let Some(before) = held.as_ref().map(|held| &held[at]) else {
-                digest = digest.with(sub.0, facts);
+                digest = digest.with(sub.0, now.digest(&self.index).unwrap_or_default());
                 continue;
             };
             digest = digest.with(sub.0, before.digest());
@@ -153,12 +153,13 @@ impl AppState {
         query: &Query,
         rights: Rights,
         have: Have,
-        source: super::sources::SourceId,
+        source: SourceId,
     ) -> Option<PartBody> {
         let same = PartBody { kind: PartKind::Same, ..PartBody::default() };
         let Have { position, digest } = have;
-        let now = self.native.sources.get_mut(source)?.fresh(&self.index).ok()?.digest();
+        self.update_source(source).ok()?;
         if position == self.position {
+            let now = self.native.sources.get_mut(source)?.digest(&self.index)?;
             return (now == digest).then_some(same);
         }
         let before = self.facts_at(position, &[query], rights)?.pop()?;
@@ -188,6 +189,16 @@ impl AppState {
         }
         let parked = ParkedSession { is_admin, subs, at: self.last_at() };
         self.native.parked.park(reader.client, parked);
+    }
+
+    /// Brings a source up to date; whether it changed.
+    ///
+    /// # Errors
+    /// The query cannot be run on the present attributes.
+    pub(super) fn update_source(&mut self, id: SourceId) -> Result<bool, ErrorBody> {
+        let Self { index, native, position, .. } = self;
+        let Some(source) = native.sources.get_mut(id) else { return Ok(false) };
+        source.update(index, &native.tail, *position)
     }
 
     /// The native part of a session.

@@ -29,6 +29,7 @@ pub(in crate::app) struct Sources {
     /// Which sources read an attribute.
     by_attr: HashMap<AttrId, BTreeSet<SourceId>, FxBuildHasher>,
     stale: Vec<SourceId>,
+    last_serial: u64,
 }
 
 impl Sources {
@@ -57,7 +58,8 @@ impl Sources {
         let id = match self.by_key.get(&key) {
             Some(id) => *id,
             None => {
-                let source = Some(Source::new(index, query, rights));
+                self.last_serial += 1;
+                let source = Some(Source::new(index, query, rights, self.last_serial));
                 let id = match self.free.pop() {
                     Some(id) => {
                         self.slots[id.0 as usize] = source;
@@ -122,14 +124,13 @@ impl Sources {
         if commit.attrs().next().is_some() {
             let touches = |source: &Source| source.reads.touches(commit, index.catalog());
             let touched: Vec<SourceId> = self.ids(touches).collect();
-            touched.into_iter().for_each(|id| self.replan(id, index));
+            touched.into_iter().for_each(|id| self.replan(id, index, Source::replan));
             return;
         }
-        let mut last = None;
-        for fact in commit.facts().filter(|fact| last.replace(fact.attr) != Some(fact.attr)) {
+        for fact in commit.facts() {
             for id in self.by_attr.get(&fact.attr).into_iter().flatten() {
                 if let Some(source) = self.slots[id.0 as usize].as_mut()
-                    && !std::mem::replace(&mut source.is_stale, true)
+                    && source.touch(fact.entity)
                 {
                     self.stale.push(*id);
                 }
@@ -140,7 +141,7 @@ impl Sources {
     /// Plans and evaluates everything anew, when next asked for: after changes were taken back.
     pub(in crate::app) fn feel_everything(&mut self, index: &TripleIndex) {
         let all: Vec<SourceId> = self.ids(|_| true).collect();
-        all.into_iter().for_each(|id| self.replan(id, index));
+        all.into_iter().for_each(|id| self.replan(id, index, Source::lose));
     }
 
     fn ids(&self, wanted: impl Fn(&Source) -> bool) -> impl Iterator<Item = SourceId> {
@@ -148,10 +149,15 @@ impl Sources {
         slots.filter(move |(_, slot)| slot.as_ref().is_some_and(&wanted)).map(|(n, _)| SourceId(n))
     }
 
-    fn replan(&mut self, id: SourceId, index: &TripleIndex) {
+    fn replan(
+        &mut self,
+        id: SourceId,
+        index: &TripleIndex,
+        replan: impl FnOnce(&mut Source, &TripleIndex),
+    ) {
         self.leave_reads(id);
         if let Some(source) = self.get_mut(id) {
-            source.replan(index);
+            replan(source, index);
             self.stale.push(id);
         }
         self.enter_reads(id);

@@ -18,7 +18,9 @@ use super::super::refusal::query_refused;
 use super::super::sessions::SessionKey;
 use super::super::state::AppState;
 use super::reader::Sub;
+use super::source::Owed;
 use super::sources::SourceId;
+use super::whole::{EncodeJob, Encoded};
 
 /// After so many commits also those who are owed nothing are told where they stand.
 const LAG_MAX: u64 = 1_024;
@@ -57,9 +59,7 @@ impl AppState {
         }
         let asked = have.map(|have| (query.clone(), have));
         let source = self.native.sources.enter(&self.index, query, rights, session);
-        let index = &self.index;
-        let tried = self.native.sources.get_mut(source).map(|s| s.fresh(index).map(drop));
-        if let Some(Err(body)) = tried {
+        if let Err(body) = self.native.sources.get_mut(source).map_or(Ok(()), |s| s.check()) {
             self.native.sources.leave(source, session);
             return Err(body);
         }
@@ -85,11 +85,12 @@ impl AppState {
     pub(in crate::app) fn refresh_native(&mut self) {
         let mut owed = std::mem::take(&mut self.native.owed);
         for id in self.native.sources.take_stale() {
-            let Some(source) = self.native.sources.get_mut(id) else { continue };
-            let before = source.version;
-            match source.fresh(&self.index).map(drop) {
-                Ok(()) if source.version == before => {}
-                Ok(()) => owed.extend(source.readers.keys()),
+            match self.update_source(id) {
+                Ok(false) => {}
+                Ok(true) => {
+                    let source = self.native.sources.get_mut(id);
+                    owed.extend(source.into_iter().flat_map(|source| source.readers.keys()));
+                }
                 Err(body) => self.end_source(id, &body),
             }
         }
@@ -130,8 +131,10 @@ impl AppState {
     }
 
     fn tell_native(&mut self, session: SessionKey, shared: &mut Shared) {
+        self.update_sources_of(session);
         let (to, index) = (self.position, &self.index);
         let version = self.attrs.version();
+        let mut jobs = Vec::new();
         let Some(state) = self.sessions.get_mut(&session) else { return };
         let Some(reader) = state.native.as_deref_mut() else { return };
         if state.is_paused {
@@ -142,21 +145,40 @@ impl AppState {
         let encoding = reader.encoding;
         let (acks, own) = (std::mem::take(&mut reader.acks), std::mem::take(&mut reader.own_parts));
         let mut owed: Vec<(SubId, SourceId, u64)> = Vec::new();
-        let mut is_owed_more = false;
+        let mut fragments: Vec<(SubId, Arc<Fragment>)> = Vec::new();
         for (sub, held) in &mut reader.subs {
             let Some(source) = self.native.sources.get_mut(held.source) else { continue };
-            // An evaluation that fails here is met again, and answered, at the next refresh.
-            if source.fresh(index).is_err() || source.version == held.sent {
-                is_owed_more |= source.is_stale;
+            if source.is_stale || source.version == held.sent {
                 continue;
             }
-            owed.push((*sub, held.source, held.sent));
-            held.sent = source.version;
+            if held.sent == 0 && source.coming.contains(&encoding) {
+                // It is being encoded; the others do not wait for it.
+                continue;
+            }
+            match source.owed(held.sent, encoding, index) {
+                Owed::Parts(parts) => {
+                    owed.push((*sub, held.source, held.sent));
+                    fragments.extend(parts.into_iter().map(|part| (*sub, part)));
+                    held.sent = source.version;
+                }
+                Owed::Large(result) => {
+                    held.sent = 0;
+                    source.coming.push(encoding);
+                    let (page, aggregate) = source.around();
+                    jobs.push(EncodeJob {
+                        source: held.source,
+                        serial: source.serial,
+                        version: source.version,
+                        encoding,
+                        result: result.detach(index),
+                        page,
+                        aggregate,
+                    });
+                }
+            }
         }
         let from = std::mem::replace(&mut reader.position, to);
-        if is_owed_more {
-            self.native.owed.insert(session);
-        }
+        self.native.jobs.extend(jobs);
         if from == to && acks.is_empty() && own.is_empty() && owed.is_empty() && !with_attrs {
             return;
         }
@@ -167,11 +189,7 @@ impl AppState {
             None => {
                 let mut parts: Vec<(SubId, Arc<Fragment>)> =
                     own.iter().map(|(sub, body)| (*sub, Arc::new(body.encode(encoding)))).collect();
-                for (sub, source, sent) in &key.3 {
-                    let Some(source) = self.native.sources.get_mut(*source) else { continue };
-                    let owed = source.owed(*sent, encoding, index);
-                    parts.extend(owed.into_iter().map(|fragment| (*sub, fragment)));
-                }
+                parts.append(&mut fragments);
                 let parts: Vec<_> = parts.iter().map(|(sub, part)| (*sub, &**part)).collect();
                 let attrs = with_attrs.then(|| self.attrs.text(index.catalog()));
                 let header = FrameHeader { from, to, attrs: attrs.as_deref(), acks: &acks };
@@ -184,6 +202,32 @@ impl AppState {
         };
         let acks = acks.into_iter().map(|ack| ack.seq).collect();
         self.send(session, frame, Remedy::Resync { session, from, acks });
+    }
+
+    /// Brings up to date what a session holds, if something new was touched since.
+    fn update_sources_of(&mut self, session: SessionKey) {
+        let Some(reader) = self.native_of(session) else { return };
+        let sources: Vec<SourceId> = reader.subs.values().map(|sub| sub.source).collect();
+        for id in sources {
+            if self.native.sources.get_mut(id).is_some_and(|source| source.is_stale) {
+                // What fails here is met again, and answered, at the next refresh.
+                let changed = self.update_source(id).unwrap_or(false);
+                let source = self.native.sources.get_mut(id).filter(|_| changed);
+                let readers: Vec<SessionKey> =
+                    source.into_iter().flat_map(|source| source.readers.keys().copied()).collect();
+                self.native.owed.extend(readers.into_iter().filter(|other| *other != session));
+            }
+        }
+    }
+
+    /// A large result was encoded: those who wait for it get it with the next refresh.
+    pub fn encoded(&mut self, encoded: Encoded) {
+        let Encoded { source: id, serial, version, encoding, fragment } = encoded;
+        let source = self.native.sources.get_mut(id).filter(|source| source.serial == serial);
+        let Some(source) = source else { return };
+        source.encoded(encoding, version, fragment);
+        let readers: Vec<SessionKey> = source.readers.keys().copied().collect();
+        self.native.owed.extend(readers);
     }
 
     /// A frame is lost with a failed flush: the session goes on from where it stood before, and is told the
@@ -224,4 +268,4 @@ fn undone() -> AckOutcome {
 }
 
 /// Sessions in the order of their keys.
-pub(super) type Owed = BTreeSet<SessionKey>;
+pub(super) type OwedSessions = BTreeSet<SessionKey>;

@@ -427,6 +427,47 @@ fn plain_sessions_may_not_use_what_native_ones_say() {
     assert_eq!(errors, 2, "{answers:?}");
 }
 
+#[test]
+fn a_large_result_is_encoded_elsewhere_and_others_do_not_wait() {
+    let (mut app, writer) = app_with_todos();
+    for chunk in 0..6 {
+        let steps: Vec<Json> = (0..100)
+            .flat_map(|n| create(1_000 + chunk * 100 + n, "t", false).as_array().unwrap().clone())
+            .collect();
+        app.transact(writer, &format!("fill{chunk}"), &Json::from(steps));
+    }
+    app.flush_all();
+    let mut reader = Reader::new(7, true);
+    reader.open(&mut app);
+    reader.subscribe(&mut app, 1, &json!({"todos": {}}));
+    reader.subscribe(&mut app, 2, &json!({"users": {}}));
+    assert_eq!(app.jobs.len(), 1);
+    let write = |title: &str| json!([["add-triple", id(1_001), id(901), title]]);
+    reader.transact(&mut app, 1, &write("while it is encoded"));
+    app.flush_all();
+    reader.read(&mut app);
+    assert!(reader.acks.contains_key(&1));
+    assert!(!reader.facts.contains_key(&SubId(1)));
+    let mut other = Reader::new(8, true);
+    other.open(&mut app);
+    other.subscribe(&mut app, 1, &json!({"todos": {}}));
+    assert_eq!(app.jobs.len(), 1, "one encoding for both");
+    app.encode();
+    for reader in [&mut reader, &mut other] {
+        reader.read(&mut app);
+        reader.check(&app);
+        let resets = reader.kinds.iter().filter(|kind| **kind == PartKind::Reset);
+        assert_eq!(resets.count(), reader.queries.len());
+    }
+    // What comes of it after everybody left is for nobody.
+    let mut third = Reader::new(9, true);
+    third.open(&mut app);
+    third.subscribe(&mut app, 1, &json!({"todos": {"$": {"where": {"done": false}}}}));
+    assert_eq!(app.jobs.len(), 1);
+    third.close(&mut app);
+    app.encode();
+}
+
 /// Small numbers from a seed.
 struct Dice(u64);
 
