@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use tricedb_core::attr::{Attr, Cardinality, Identity};
+use tricedb_core::attr::{Attr, Cardinality, CheckedType, Identity};
 use tricedb_core::id::{AttrId, EntityId, IdentId};
 use tricedb_core::index::TripleIndex;
+use tricedb_core::triple::Triple;
 use tricedb_core::tx::{Actor, Commit, ExecuteContext, execute, parse_steps};
 use tricedb_core::value::Value;
 use uuid::Uuid;
@@ -55,6 +56,7 @@ fn schema() -> Vec<Arc<Attr>> {
         link(7, ["a", "many", "b", "back"], Cardinality::Many, false),
         Arc::new(cascade),
         link(9, ["a", "only", "b", "holder"], Cardinality::One, true),
+        attr(10, "a", "count", |a| a.checked_data_type = Some(CheckedType::Number)),
     ]
 }
 
@@ -91,7 +93,7 @@ fn operator() -> impl Strategy<Value = Json> {
 }
 
 fn step() -> impl Strategy<Value = Json> {
-    let data = prop_oneof![Just(2_u128), Just(3), Just(4), Just(6)];
+    let data = prop_oneof![Just(2_u128), Just(3), Just(4), Just(6), Just(10)];
     let links = prop_oneof![Just(7_u128), Just(8), Just(9)];
     let mode = prop_oneof![
         4 => Just(json!({})),
@@ -122,8 +124,8 @@ fn step() -> impl Strategy<Value = Json> {
         2 => (entity(), prop_oneof![Just("a"), Just("b")])
             .prop_map(|(e, ns)| json!(["delete-entity", e, ns])),
         1 => entity().prop_map(|e| json!(["delete-entity", e])),
-        1 => (1_u128..10).prop_map(|n| json!(["delete-attr", uuid(1, n)])),
-        1 => (1_u128..10).prop_map(|n| json!(["restore-attr", uuid(1, n)])),
+        1 => (1_u128..11).prop_map(|n| json!(["delete-attr", uuid(1, n)])),
+        1 => (1_u128..11).prop_map(|n| json!(["restore-attr", uuid(1, n)])),
         1 => (1_u128..10, any::<bool>(), any::<bool>())
             .prop_map(|(n, unique, index)| json!(["update-attr", {"id": uuid(1, n), "unique?": unique, "index?": index}])),
     ]
@@ -135,6 +137,27 @@ fn image(index: &TripleIndex) -> (BTreeSet<String>, String) {
     let mut attrs: Vec<_> = index.catalog().all().cloned().collect();
     attrs.sort_by_key(|a| a.id);
     (facts, serde_json::to_string(&attrs).unwrap())
+}
+
+/// What no sequence of transactions may leave behind: values of another type than their attribute's, and
+/// entities without what is required of them.
+fn check_constraints(index: &TripleIndex) {
+    let facts: Vec<_> = index.triples().filter(|fact| !fact.value.is_null()).collect();
+    for attr in index.catalog().all().filter(|attr| !attr.is_deleted()) {
+        if attr.checked_data_type == Some(CheckedType::Number) {
+            let is_number = |fact: &&Triple| matches!(fact.value, Value::Int(_) | Value::Float(_));
+            assert!(facts.iter().filter(|fact| fact.attr == attr.id).all(|fact| is_number(&fact)));
+        }
+        if attr.required {
+            let held = |attr: AttrId| -> BTreeSet<EntityId> {
+                facts.iter().filter(|fact| fact.attr == attr).map(|fact| fact.entity).collect()
+            };
+            for other in index.catalog().of_etype(attr.etype()) {
+                let (has, lacks) = (held(other.id), held(attr.id));
+                assert!(has.is_subset(&lacks), "{} without {}", other.label(), attr.label());
+            }
+        }
+    }
 }
 
 /// Asks the index everything and compares with a scan.
@@ -232,6 +255,7 @@ proptest! {
                 Err(_) => prop_assert_eq!(image(&index), before, "a refusal leaves nothing"),
             }
             check(&index);
+            check_constraints(&index);
         }
         let last = image(&index);
         for (commit, before) in history.iter().rev() {
@@ -248,5 +272,21 @@ proptest! {
         }
         prop_assert_eq!(image(&index), last);
         check(&index);
+
+        // Retracted one by one, nothing is left but what soft-deleted attributes keep; required values go
+        // last, which one transaction does not mind.
+        let facts = index.triples().filter(|fact| index.catalog().live(fact.attr).is_some());
+        let steps: Vec<Json> =
+            facts.map(|fact| json!(["retract-triple", fact.entity, fact.attr, fact.value])).collect();
+        let steps = parse_steps(&Json::Array(steps)).unwrap();
+        let mut ids = || uuid(7, 0);
+        let mut context = ExecuteContext { now: 99, ids: &mut ids, actor: Actor::Admin };
+        execute(&mut index, &steps, &mut context).unwrap();
+        check(&index);
+        let catalog = index.catalog();
+        prop_assert!(index.triples().all(|fact| catalog.live(fact.attr).is_none()));
+        if catalog.all().all(|attr| !attr.is_deleted()) {
+            prop_assert_eq!((index.triple_count(), index.entity_count()), (0, 0));
+        }
     }
 }

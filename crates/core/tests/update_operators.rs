@@ -434,3 +434,47 @@ proptest! {
         prop_assert_eq!(run(&mut adds.iter().copied()), run(&mut adds.iter().rev().copied()));
     }
 }
+
+/// Arrays within arrays.
+fn nested(levels: usize) -> Json {
+    (0..levels).fold(json!(1), |inner, _| Json::Array(vec![inner]))
+}
+
+#[test]
+fn values_that_readers_of_json_would_give_up_on_are_refused() {
+    let mut app = App::with_post(json!({"meta": nested(64)}));
+    let object = (0..65).fold(json!(1), |inner, _| json!({"a": inner}));
+    let deep = nested(65);
+    for chain in [
+        post().update(json!({"meta": deep})),
+        post().merge(json!({"meta": object})),
+        post().push("other", deep.clone()),
+        post().set_once("other", deep.clone()),
+        post().expect("meta", deep.clone()),
+    ] {
+        let refused = app.transact(chain).unwrap_err();
+        assert_eq!(refused.kind(), TxErrorKind::ValidationFailed);
+        assert!(refused.message().contains("more than 64 levels"), "{refused}");
+    }
+    assert_eq!(app.get("meta"), Some(nested(64)));
+    app.transact(post().push("other", nested(64))).unwrap();
+    // Far deeper than a stack has room for is refused without being walked through.
+    let mut steps = app.steps(post().update(json!({"meta": 1}))).unwrap();
+    let Some(TxStep::AddTriple { value, .. }) = steps.last_mut() else { panic!("{steps:?}") };
+    *value = tricedb_core::value::Value::from_json(nested(1_000));
+    app.execute(&steps, Actor::Client).unwrap_err();
+}
+
+#[test]
+fn arrays_do_not_grow_without_end() {
+    let mut app = App::with_post(json!({"log": ["x".repeat((1 << 20) - 100)]}));
+    app.transact(post().push("log", "short")).unwrap();
+    for chain in [post().push("log", "y".repeat(100)), post().add_to_set("log", "y".repeat(100))] {
+        let refused = app.transact(chain).unwrap_err();
+        assert!(refused.message().contains("make its items entities"), "{refused}");
+    }
+    // Plain writes know no such limit, and what is too large already can shrink.
+    app.transact(post().update(json!({"log": ["x".repeat(2 << 20), 1]}))).unwrap();
+    app.transact(post().pull("log", 1)).unwrap();
+    assert_eq!(app.get("log").unwrap().as_array().unwrap().len(), 1);
+}

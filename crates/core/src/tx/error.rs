@@ -181,6 +181,14 @@ impl TxError {
         )
     }
 
+    pub(crate) fn too_deep(levels_max: usize) -> Self {
+        let message = format!(
+            "A value in the transaction has more than {levels_max} levels of arrays and objects within each \
+             other. Split it into entities."
+        );
+        Self::validation("tx-step", &message, None)
+    }
+
     pub(crate) fn null_byte() -> Self {
         Self::new(
             TxErrorKind::ValidationFailed,

@@ -12,6 +12,7 @@ mod attrs;
 mod delete;
 mod expect;
 mod required;
+mod storable;
 mod system;
 mod update;
 mod write;
@@ -317,16 +318,6 @@ impl Run<'_> {
         })
     }
 
-    /// Refuses strings that cannot be stored.
-    fn check_values(&self, steps: &[TxStep]) -> Result<(), TxError> {
-        for step in steps {
-            if step.triple().and_then(|triple| triple.value).is_some_and(has_null_byte) {
-                return Err(TxError::null_byte());
-            }
-        }
-        Ok(())
-    }
-
     /// Only an admin may change or delete attributes; making them is free.
     fn check_attr_rights(&self, steps: &[TxStep]) -> Result<(), TxError> {
         if self.actor == Actor::Admin {
@@ -424,22 +415,4 @@ fn value_lookup(value: &Value) -> Option<(AttrId, Value)> {
     let Value::Json(json) = value else { return None };
     let [attr, value] = json.as_array()?.as_slice() else { return None };
     Some((AttrId::parse(attr.as_str()?)?, Value::from_json(value.clone())))
-}
-
-fn has_null_byte(value: &Value) -> bool {
-    fn in_json(json: &serde_json::Value) -> bool {
-        match json {
-            serde_json::Value::String(s) => s.contains('\0'),
-            serde_json::Value::Array(items) => items.iter().any(in_json),
-            serde_json::Value::Object(map) => {
-                map.iter().any(|(k, v)| k.contains('\0') || in_json(v))
-            }
-            _ => false,
-        }
-    }
-    match value {
-        Value::String(s) => s.contains('\0'),
-        Value::Json(json) => in_json(json),
-        _ => false,
-    }
 }

@@ -61,7 +61,12 @@ pub(crate) enum Misfit {
     Needs(&'static str),
     /// The result is beyond what a number can say.
     OutOfRange,
+    /// The array would take more than [`ARRAY_BYTES_MAX`].
+    TooLarge,
 }
+
+/// Most bytes of JSON text to which operators let an array grow: every addition writes all of it.
+pub(crate) const ARRAY_BYTES_MAX: usize = 1 << 20;
 
 impl Operator {
     /// The operator's name, with the dollar sign.
@@ -147,17 +152,15 @@ impl Operator {
             Self::Min(n) => extreme(base, n, checked, Ordering::Less),
             Self::Max(n) => extreme(base, n, checked, Ordering::Greater),
             Self::Push(item) => {
-                let mut items = items(base)?;
-                items.push(item.to_json());
-                Ok(Some(Value::from_json(items.into())))
+                let items = items(base)?;
+                grown(items, item)
             }
             Self::AddToSet(item) => {
-                let mut items = items(base)?;
+                let items = items(base)?;
                 if items.iter().any(|have| Value::from_json(have.clone()) == *item) {
                     return Ok(None);
                 }
-                items.push(item.to_json());
-                Ok(Some(Value::from_json(items.into())))
+                grown(items, item)
             }
             Self::Pull(item) => {
                 let mut items = items(base)?;
@@ -256,6 +259,27 @@ fn extreme(
         }
     };
     Ok((order == wanted).then(|| operand.clone()))
+}
+
+/// An array with one more item.
+fn grown(mut items: Vec<Json>, item: &Value) -> Result<Option<Value>, Misfit> {
+    items.push(item.to_json());
+    if items.iter().map(text_len).sum::<usize>() > ARRAY_BYTES_MAX {
+        return Err(Misfit::TooLarge);
+    }
+    Ok(Some(Value::from_json(items.into())))
+}
+
+/// About as many bytes as the text of JSON has.
+fn text_len(json: &Json) -> usize {
+    match json {
+        Json::Null | Json::Bool(_) | Json::Number(_) => 6,
+        Json::String(text) => text.len() + 3,
+        Json::Array(items) => 2 + items.iter().map(text_len).sum::<usize>(),
+        Json::Object(members) => {
+            2 + members.iter().map(|(name, value)| name.len() + 4 + text_len(value)).sum::<usize>()
+        }
+    }
 }
 
 fn items(base: Option<&Value>) -> Result<Vec<Json>, Misfit> {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::super::commit::FactChange;
 use super::super::error::{TxError, TxErrorKind};
 use super::super::merge::deep_merge;
-use super::super::operator::{Misfit, Operator};
+use super::super::operator::{ARRAY_BYTES_MAX, Misfit, Operator};
 use super::super::step::{EntityRef, StepKind, TripleStep, TxStep};
 use super::Run;
 use crate::attr::Attr;
@@ -107,6 +107,9 @@ fn misfits(
         &match misfit {
             Misfit::Needs(what) => format!("it needs {what}, but the value's type is {found}"),
             Misfit::OutOfRange => "the result is beyond the range of numbers".to_owned(),
+            Misfit::TooLarge => format!(
+                "the array would take more than {ARRAY_BYTES_MAX} bytes; make its items entities"
+            ),
         },
     )
 }
