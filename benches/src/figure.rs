@@ -99,6 +99,8 @@ pub(crate) enum Target {
     AtMostTimesLimit(f64),
     /// At least this.
     AtLeast(f64),
+    /// At most this many times the limit's median.
+    TimesLimit(f64),
     /// At least this share of the limit's median.
     ShareOfLimit(f64),
 }
@@ -156,6 +158,7 @@ impl Figure {
             Target::AtMostAboveLimit(margin) => value / (limit + margin),
             Target::AtMostTimesLimit(times) => value / (limit * times),
             Target::AtLeast(bound) => bound / value,
+            Target::TimesLimit(times) => value / (limit * times),
             Target::ShareOfLimit(share) => limit * share / value,
         })
     }
@@ -173,6 +176,7 @@ impl Figure {
             Some(Target::AtMostAboveLimit(margin)) => format!("≤ limit + {}", number(margin)),
             Some(Target::AtMostTimesLimit(times)) => format!("≤ {times} × limit"),
             Some(Target::AtLeast(bound)) => format!("≥ {}", number(bound)),
+            Some(Target::TimesLimit(times)) => format!("≤ {times} × limit"),
             Some(Target::ShareOfLimit(share)) => format!("≥ {share} × limit"),
         }
     }
@@ -305,6 +309,8 @@ mod tests {
         let half = figure(25.0).target(Target::ShareOfLimit(0.5));
         assert_eq!(half.missed_by(), Some(2.0));
         assert!(half.is_missed());
+        assert!(!figure(130.0).target(Target::TimesLimit(1.3)).is_missed());
+        assert!(figure(131.0).target(Target::TimesLimit(1.3)).is_missed());
         assert!(!figure(5.0).target(Target::AtMost(5.0)).is_missed());
         assert!(!figure(1e9).is_missed());
     }

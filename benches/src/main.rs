@@ -16,6 +16,7 @@ mod coldstart;
 mod commits;
 mod committer;
 mod counting;
+mod dataset;
 mod engine;
 mod error;
 mod figure;
@@ -23,6 +24,7 @@ mod live;
 mod memory;
 mod native;
 mod programs;
+mod query;
 mod relay;
 mod rooms;
 mod roundtrip;
@@ -94,6 +96,8 @@ enum Bench {
     Live,
     /// Native and plain sessions: round trips, fan-out, hydration, queues, reconnecting
     Sync,
+    /// Queries on the index alone, and what the index weighs
+    Query,
     /// Transactions: prepared, applied, shown, queued and made durable
     Tx,
     /// Rooms: a change to the last of many members, and moving cursors
@@ -110,6 +114,7 @@ impl Bench {
             Self::Core => "core",
             Self::Live => "live",
             Self::Sync => "sync",
+            Self::Query => "query",
             Self::Tx => "tx",
             Self::Rooms => "rooms",
         }
@@ -124,6 +129,7 @@ impl Bench {
             Self::Core => engine::run(programs),
             Self::Live => live::run(),
             Self::Sync => run_async(sync::run(programs)),
+            Self::Query => query::run(),
             Self::Tx => run_async(tx::run(programs)),
             Self::Rooms => run_async(rooms::run(programs)),
         }

@@ -14,7 +14,7 @@ use crate::{Verdict, workspace};
 /// Arguments of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchArguments {
-    /// Run only these: roundtrip, commits, coldstart, memory, core, sync, tx
+    /// Run only these: roundtrip, commits, coldstart, memory, core, sync, query, tx
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     only: Vec<String>,
     /// Also write the figures to this file, as one JSON object

@@ -10,7 +10,7 @@ use super::condition::Fact;
 use super::evaluate::Hidden;
 use super::form::Cursor;
 use super::plan::{Body, FormPlan, Plan};
-use crate::index::{Handle, TripleIndex};
+use crate::index::{Handle, Row, TripleIndex};
 
 /// The outcome of a query: which entities, in which order, and the facts that made it so.
 ///
@@ -50,6 +50,18 @@ pub(super) struct Branch {
     /// The children as places in the level; `None` if child and place are one.
     pub(super) items: Option<Vec<u32>>,
     pub(super) level: Level,
+}
+
+impl Level {
+    /// How many rows there are, those below included.
+    fn len(&self) -> usize {
+        self.rows.len() + self.children.iter().map(|branch| branch.level.len()).sum::<usize>()
+    }
+
+    fn share(&self, index: &TripleIndex, shared: &mut Vec<Arc<Row>>) {
+        shared.extend(self.rows.iter().filter_map(|row| index.row_at(*row)).cloned());
+        self.children.iter().for_each(|branch| branch.level.share(index, shared));
+    }
 }
 
 impl FormResult {
@@ -163,6 +175,16 @@ impl QueryResult {
     /// How many rows, links and index entries the evaluation looked at: the same for the same input.
     pub const fn touched(&self) -> u64 {
         self.probes
+    }
+
+    /// The rows of all entities, shared with the index: form by form, outer before inner, each once for
+    /// every time that it is looked up. They stay as they are when the index changes.
+    pub fn shared_rows(&self, index: &TripleIndex) -> Vec<Arc<Row>> {
+        let mut shared = Vec::with_capacity(self.forms.iter().map(|f| f.level.len()).sum());
+        for form in &self.forms {
+            form.level.share(index, &mut shared);
+        }
+        shared
     }
 
     /// The entities of a top-level namespace, in order.
