@@ -74,3 +74,8 @@ pub use tricedb_sync::{
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// Those of the guide to rooms, too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/rooms.md")]
+struct RoomsGuide;

@@ -113,6 +113,9 @@ pub(super) struct Shared {
     /// Room for waiting messages, in units of [`ROOM_UNIT`].
     room: Arc<Semaphore>,
     pub(super) sessions: AtomicUsize,
+    pub(super) rooms: AtomicUsize,
+    /// Messages of topics that slow readers have missed.
+    pub(super) dropped_broadcasts: AtomicU64,
     began: Instant,
     /// When it was last used, in milliseconds since `began`.
     last_used_ms: AtomicU64,
@@ -128,6 +131,8 @@ impl Shared {
             room: Arc::new(Semaphore::new((limits.inbound_bytes_max / ROOM_UNIT).max(1))),
             limits,
             sessions: AtomicUsize::new(0),
+            rooms: AtomicUsize::new(0),
+            dropped_broadcasts: AtomicU64::new(0),
             began: Instant::now(),
             last_used_ms: AtomicU64::new(0),
         }
@@ -175,6 +180,17 @@ impl AppHandle {
     /// Number of open sessions.
     pub fn session_count(&self) -> usize {
         self.shared.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Number of rooms that somebody is in.
+    pub fn room_count(&self) -> usize {
+        self.shared.rooms.load(Ordering::Relaxed)
+    }
+
+    /// How many messages of topics slow readers have missed since the app was opened: the oldest make way
+    /// for later ones.
+    pub fn dropped_broadcasts(&self) -> u64 {
+        self.shared.dropped_broadcasts.load(Ordering::Relaxed)
     }
 
     /// For how long nobody has used the app; `None` while sessions are open.

@@ -358,6 +358,8 @@ impl AppTask {
         if self.state.rooms_deadline().is_some() {
             self.state.tell_rooms(self.began.elapsed());
         }
+        self.shared.rooms.store(self.state.room_count(), Ordering::Relaxed);
+        self.shared.dropped_broadcasts.store(self.state.dropped_broadcasts(), Ordering::Relaxed);
         while let Some(output) = self.state.poll() {
             match output {
                 Output::Send { session, frame } => self.deliver(session, frame),

@@ -33,7 +33,9 @@ pub(super) async fn health(
             .iter()
             .map(|app| {
                 json!({
-                    "id": app.id, "sessions": app.sessions, "flushes": app.flushes, "facts": app.facts,
+                    "id": app.id, "sessions": app.sessions, "rooms": app.rooms,
+                    "droppedBroadcasts": app.dropped_broadcasts,
+                    "flushes": app.flushes, "facts": app.facts,
                 })
             })
             .collect::<Json>();

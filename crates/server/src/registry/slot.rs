@@ -45,6 +45,10 @@ pub struct OpenAppReport {
     pub id: AppId,
     /// How many sessions it has.
     pub sessions: usize,
+    /// How many rooms somebody is in.
+    pub rooms: usize,
+    /// How many messages of topics slow readers have missed since it was opened.
+    pub dropped_broadcasts: u64,
     /// How many flushes to disk it has made since it was opened.
     pub flushes: u64,
     /// About how many facts it holds.
@@ -120,6 +124,8 @@ impl OpenApp {
         OpenAppReport {
             id: self.record.id,
             sessions: self.handle.session_count(),
+            rooms: self.handle.room_count(),
+            dropped_broadcasts: self.handle.dropped_broadcasts(),
             flushes: self.health.flushes(),
             facts: self.health.facts(),
         }
