@@ -22,7 +22,7 @@ pub(crate) use commit::Change;
 pub use commit::{AttrChange, Commit, FactChange, Stamped};
 pub use error::{TxError, TxErrorKind};
 pub(crate) use execute::too_large;
-pub use execute::{Actor, ExecuteContext, execute};
+pub use execute::{Actor, ExecuteContext, execute, value_lookup};
 pub use expand::{Dialect, ExpandOptions, MissingAttrs, expand, expand_with};
 pub use merge::deep_merge;
 pub use operation::{Action, EntityKey, LinkTargets, Operation, TxBuilder, UpdateMode, lookup, tx};

@@ -12,6 +12,7 @@
 mod backoff;
 mod conflict;
 mod facts;
+mod keys;
 mod ledger;
 mod link;
 mod local;
@@ -93,7 +94,7 @@ impl Settings {
             reconnect_min: Duration::from_millis(200),
             reconnect_max: Duration::from_secs(20),
             native_sessions: true,
-            pending_max: 10_000,
+            pending_max: 100_000,
             kept_queries_max: 100,
             kept_facts_max: 500_000,
         }

@@ -303,6 +303,16 @@ impl TripleIndex {
         }
     }
 
+    /// Takes the changes of a commit back though others were applied since, none of which touched the same
+    /// facts or needs an attribute that this one made. The types seen in values stay noted.
+    pub fn undo_between(&mut self, commit: &Commit) {
+        for change in commit.changes.iter().rev() {
+            if !matches!(change, crate::tx::Change::Attr(attr) if !attr.is_material()) {
+                self.undo_change(change);
+            }
+        }
+    }
+
     pub(crate) fn undo_change(&mut self, change: &crate::tx::Change) {
         match change {
             crate::tx::Change::Fact(fact) => {

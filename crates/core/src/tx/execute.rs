@@ -410,8 +410,8 @@ fn step_entity(step: &TxStep) -> Option<&EntityRef> {
     }
 }
 
-/// A lookup in value position: a pair whose first item is an attribute id.
-fn value_lookup(value: &Value) -> Option<(AttrId, Value)> {
+/// A link's target by the value of a unique attribute, as it travels: `[attribute, value]`.
+pub fn value_lookup(value: &Value) -> Option<(AttrId, Value)> {
     let Value::Json(json) = value else { return None };
     let [attr, value] = json.as_array()?.as_slice() else { return None };
     Some((AttrId::parse(attr.as_str()?)?, Value::from_json(value.clone())))

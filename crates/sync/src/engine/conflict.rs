@@ -5,17 +5,18 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tricedb_core::attr::Cardinality;
 use tricedb_core::id::{AttrId, EntityId, TxId};
 use tricedb_core::index::TripleIndex;
+use tricedb_core::port::HeldFact;
 use tricedb_core::tx::{Commit, TxStep};
 use tricedb_core::value::Value;
 use tricedb_protocol::native::Replaced;
 
 use super::SyncEngine;
-use super::pending::Pending;
 use super::report::{Conflict, SyncEvent, Winner};
+use super::view::View;
 
 /// A value that a pending transaction writes.
 #[derive(Clone, PartialEq, Debug)]
@@ -44,6 +45,7 @@ pub(crate) fn writes_of(
         })
         .collect();
     let mut writes: Vec<Write> = Vec::new();
+    let mut places: FxHashMap<(EntityId, AttrId), usize> = FxHashMap::default();
     for fact in commit.into_iter().flat_map(Commit::facts) {
         let attr = index.catalog().get(fact.attr);
         let is_single = attr.is_some_and(|a| a.cardinality == Cardinality::One && !a.is_id());
@@ -52,10 +54,11 @@ pub(crate) fn writes_of(
         }
         let value = |side: &Option<tricedb_core::tx::Stamped>| side.as_ref().map(|s| s.0.clone());
         let (base, own) = (value(&fact.old), value(&fact.new));
-        match writes.iter_mut().find(|w| w.entity == fact.entity && w.attr == fact.attr) {
-            Some(earlier) => earlier.own = own,
+        let (entity, attr) = (fact.entity, fact.attr);
+        match places.get(&(entity, attr)) {
+            Some(place) => writes[*place].own = own,
             None => {
-                let (entity, attr) = (fact.entity, fact.attr);
+                places.insert((entity, attr), writes.len());
                 writes.push(Write { entity, attr, base, own, met: None });
             }
         }
@@ -73,42 +76,34 @@ pub(super) fn met(writes: &mut [Write], replaced: Replaced, tx: TxId) {
 }
 
 impl SyncEngine {
-    /// A new transaction's writes replace those of earlier ones: only the last is anybody's last word.
-    pub(super) fn supersede_writes(&mut self, by: &[Write]) {
-        if by.is_empty() {
-            return;
-        }
-        let written: FxHashSet<_> = by.iter().map(|write| (write.entity, write.attr)).collect();
-        for pending in self.outbox.iter_mut() {
-            pending.writes.retain(|write| !written.contains(&(write.entity, write.attr)));
-        }
-    }
-
-    /// Compares what pending transactions write with what the server says now. Needs a local view with
-    /// nothing laid over it.
+    /// Compares what pending transactions write with what the server says now of some entities.
     pub(super) fn notice_conflicts(&mut self, changed: &FxHashSet<EntityId>, position: TxId) {
-        let index = self.local.view.base();
         let mut overtaken = Vec::new();
-        for pending in self.outbox.iter_mut() {
-            let tx = pending.tx();
-            pending.writes.retain_mut(|write| {
-                if !changed.contains(&write.entity) {
-                    return true;
-                }
-                let there = current(index, write.entity, write.attr);
-                if there == write.own || there == write.base {
-                    return true;
-                }
-                write.base.clone_from(&there);
-                if tx.is_some_and(|tx| tx <= position) {
-                    overtaken.push((write.clone(), there));
-                    return false;
-                }
-                write.met = Some((there, position));
-                true
-            });
+        for entity in changed {
+            for seq in self.outbox.writers_of(*entity) {
+                let Some((tx, writes)) = self.outbox.writes_mut(seq) else { continue };
+                let mut settled = Vec::new();
+                writes.retain_mut(|write| {
+                    if write.entity != *entity {
+                        return true;
+                    }
+                    let there = current(&self.local.view, write.entity, write.attr);
+                    if there == write.own || there == write.base {
+                        return true;
+                    }
+                    write.base.clone_from(&there);
+                    if tx.is_some_and(|tx| tx <= position) {
+                        settled.push((write.clone(), there));
+                        return false;
+                    }
+                    write.met = Some((there, position));
+                    true
+                });
+                overtaken.extend(settled.into_iter().map(|settled| (seq, settled)));
+            }
         }
-        for (write, there) in overtaken {
+        for (seq, (write, there)) in overtaken {
+            self.outbox.forget_write(seq, &write);
             self.tell_conflict(&write, there, Winner::Remote);
         }
     }
@@ -138,18 +133,54 @@ impl SyncEngine {
     }
 }
 
-fn current(index: &TripleIndex, entity: EntityId, attr: AttrId) -> Option<Value> {
-    let is_link = index.catalog().get(attr).is_some_and(|attr| attr.is_ref());
-    if is_link {
-        return index.links(entity, attr).first().map(|link| Value::Ref(link.target));
-    }
-    index.value(entity, attr).cloned()
+fn current(view: &View, entity: EntityId, attr: AttrId) -> Option<Value> {
+    view.confirmed(&HeldFact { entity, attr, target: None }).map(|triple| triple.value)
 }
 
-impl Pending {
-    /// Takes over what it writes from what it changed at its making.
-    pub(crate) fn note_writes(&mut self, commit: Option<&Commit>, index: &TripleIndex) {
-        self.writes = writes_of(&self.steps, commit, index);
+/// Who writes what last, by entity.
+#[derive(Debug, Default)]
+pub(crate) struct Writers(FxHashMap<EntityId, Vec<(AttrId, u64)>>);
+
+impl Writers {
+    /// Puts a transaction in the place of those that wrote the same before; returns these.
+    pub(crate) fn take_over(
+        &mut self,
+        seq: u64,
+        writes: &[Write],
+    ) -> Vec<(u64, (EntityId, AttrId))> {
+        let mut before = Vec::new();
+        for write in writes {
+            let writers = self.0.entry(write.entity).or_default();
+            match writers.iter_mut().find(|(attr, _)| *attr == write.attr) {
+                Some((_, writer)) => before.push((std::mem::replace(writer, seq), write.place())),
+                None => writers.push((write.attr, seq)),
+            }
+        }
+        before
+    }
+
+    pub(crate) fn forget(&mut self, seq: u64, writes: &[Write]) {
+        for write in writes {
+            let Some(writers) = self.0.get_mut(&write.entity) else { continue };
+            writers.retain(|writer| *writer != (write.attr, seq));
+            if writers.is_empty() {
+                self.0.remove(&write.entity);
+            }
+        }
+    }
+
+    pub(crate) fn of(&self, entity: EntityId) -> Vec<u64> {
+        let writers = self.0.get(&entity).into_iter().flatten();
+        let mut numbers: Vec<u64> = writers.map(|(_, seq)| *seq).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+}
+
+impl Write {
+    pub(crate) const fn place(&self) -> (EntityId, AttrId) {
+        (self.entity, self.attr)
     }
 }
 

@@ -63,8 +63,9 @@ struct Dirty {
     /// Only their position changed: that is written when the client closes. After a crash the facts are
     /// newer than the position says, which does no harm: what a result contains may be laid over it again.
     positions: BTreeSet<Arc<str>>,
-    /// By number, whether at once.
-    outbox: BTreeMap<u64, bool>,
+    /// Transactions to be written at once, and those that may wait.
+    urgent: BTreeSet<u64>,
+    outbox: BTreeSet<u64>,
     key_values: BTreeMap<String, Option<Vec<u8>>>,
 }
 
@@ -103,18 +104,19 @@ impl Ledger {
 
     /// A queued transaction is to be written at once.
     pub(crate) fn transaction_now(&mut self, seq: u64) {
-        self.dirty.outbox.insert(seq, true);
+        self.dirty.urgent.insert(seq);
     }
 
     /// A queued transaction changed in a way that may be written later.
     pub(crate) fn transaction(&mut self, seq: u64, now: Millis) {
-        self.dirty.outbox.entry(seq).or_insert(false);
+        self.dirty.outbox.insert(seq);
         self.gather(now);
     }
 
     /// A queued transaction is in the results by now: its row goes with the batch that brings these.
     pub(crate) fn transaction_retired(&mut self, seq: u64, now: Millis) {
-        self.dirty.outbox.insert(seq, false);
+        self.dirty.urgent.remove(&seq);
+        self.dirty.outbox.insert(seq);
         self.gather(now);
     }
 
@@ -150,7 +152,7 @@ impl Ledger {
         if self.in_flight.is_some() {
             return None;
         }
-        let urgent = self.at_once || self.dirty.outbox.values().any(|at_once| *at_once);
+        let urgent = self.at_once || !self.dirty.urgent.is_empty();
         let due = if urgent {
             Some(Millis(0))
         } else {
@@ -163,6 +165,7 @@ impl Ledger {
     pub(crate) fn is_settled(&self) -> bool {
         self.in_flight.is_none()
             && self.gathering_since.is_none()
+            && self.dirty.urgent.is_empty()
             && self.dirty.outbox.is_empty()
             && self.dirty.positions.is_empty()
     }
@@ -182,13 +185,6 @@ impl Ledger {
         let gathered = all
             || std::mem::take(&mut self.at_once)
             || self.gathering_since.is_some_and(|t| now >= t.plus(self.gather_for()));
-        let urgent: Vec<u64> = self
-            .dirty
-            .outbox
-            .iter()
-            .filter(|(_, at_once)| **at_once)
-            .map(|(seq, _)| *seq)
-            .collect();
         let (mut batch, mut flight) = (Batch::default(), Flight::default());
         if gathered {
             self.gathering_since = None;
@@ -198,7 +194,8 @@ impl Ledger {
                 attrs,
                 queries: mut changed,
                 mut positions,
-                outbox: seqs,
+                mut urgent,
+                outbox: mut seqs,
                 key_values,
             } = std::mem::take(&mut self.dirty);
             if all {
@@ -226,12 +223,13 @@ impl Ledger {
             flight.attrs = attrs;
             flight.queries = changed.into_iter().collect();
             flight.key_values.clone_from(&batch.key_values);
-            flight.outbox = seqs.into_keys().collect();
+            seqs.append(&mut urgent);
+            flight.outbox = seqs.into_iter().collect();
         } else {
-            for seq in &urgent {
+            flight.outbox = std::mem::take(&mut self.dirty.urgent).into_iter().collect();
+            for seq in &flight.outbox {
                 self.dirty.outbox.remove(seq);
             }
-            flight.outbox = urgent;
         }
         for seq in &flight.outbox {
             batch.outbox.push(match outbox.row(*seq) {
@@ -274,7 +272,7 @@ impl Ledger {
             self.dirty.key_values.entry(key).or_insert(value);
         }
         for seq in &flight.outbox {
-            self.dirty.outbox.insert(*seq, true);
+            self.dirty.urgent.insert(*seq);
         }
         self.gather(now);
         self.not_before = Some(now.plus(RETRY));

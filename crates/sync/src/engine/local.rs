@@ -1,6 +1,5 @@
 //! Everything the client holds, of all queries together.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -8,7 +7,6 @@ use tricedb_core::id::EntityId;
 use tricedb_core::index::TripleIndex;
 use tricedb_core::port::{EntityRow, HeldFact};
 use tricedb_core::triple::Triple;
-use tricedb_core::tx::Stamped;
 use tricedb_protocol::native::PartBody;
 
 use super::facts::{FactSet, drop_fact, fact_of, put_fact};
@@ -25,7 +23,22 @@ pub(crate) type RowKeys = FxHashSet<(EntityId, Arc<str>)>;
 #[derive(Debug, Default)]
 pub(crate) struct LocalFacts {
     pub(crate) view: View,
-    holders: FxHashMap<HeldFact, u32>,
+    holders: FxHashMap<HeldFact, Holders>,
+}
+
+/// How many queries hold a fact.
+#[derive(Clone, Copy, Debug, Default)]
+struct Holders {
+    all: u32,
+    /// Those of them that the server keeps up to date, or will.
+    active: u32,
+}
+
+/// Whether a query's facts are kept up to date.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hold {
+    Active,
+    Kept,
 }
 
 impl LocalFacts {
@@ -41,10 +54,21 @@ impl LocalFacts {
         }
     }
 
-    /// Counts one more holder of these facts.
+    /// Counts one more holder of these facts, which does not watch them.
     pub(crate) fn hold(&mut self, facts: &FactSet) {
         for fact in facts {
-            *self.holders.entry(*fact).or_default() += 1;
+            self.holders.entry(*fact).or_default().all += 1;
+        }
+    }
+
+    /// A query that holds these facts is watched from now on, or no more.
+    pub(crate) fn activate(&mut self, facts: &FactSet, hold: Hold) {
+        for fact in facts {
+            let Some(holders) = self.holders.get_mut(fact) else { continue };
+            holders.active = match hold {
+                Hold::Active => holders.active + 1,
+                Hold::Kept => holders.active.saturating_sub(1),
+            };
         }
     }
 
@@ -59,7 +83,41 @@ impl LocalFacts {
         }
     }
 
-    /// Takes a query's new result in the place of its old one. `newer` tells of facts on which another
+    fn take(&mut self, fact: HeldFact) {
+        let holders = self.holders.entry(fact).or_default();
+        holders.all += 1;
+        holders.active += 1;
+    }
+
+    /// One query lets go. Returns whether it was the last.
+    fn let_go(&mut self, fact: &HeldFact, hold: Hold) -> bool {
+        match self.holders.get_mut(fact) {
+            Some(holders) if holders.all > 1 => {
+                holders.all -= 1;
+                if hold == Hold::Active {
+                    holders.active = holders.active.saturating_sub(1);
+                }
+                false
+            }
+            _ => {
+                self.holders.remove(fact);
+                true
+            }
+        }
+    }
+
+    /// Changes confirmed facts and returns the rows that changed.
+    fn change_facts<'a>(
+        &mut self,
+        put: impl IntoIterator<Item = &'a Triple>,
+        dropped: &'a [HeldFact],
+    ) -> RowKeys {
+        let changed = self.view.change(put, dropped);
+        let index = self.view.index();
+        changed.iter().filter_map(|fact| row_key(index, fact)).collect()
+    }
+
+    /// Takes a watched query's new result in the place of its old one. `newer` tells of facts on which another
     /// query's word is newer. Returns the rows that changed.
     pub(crate) fn replace(
         &mut self,
@@ -68,105 +126,69 @@ impl LocalFacts {
         triples: &[Triple],
         newer: &dyn Fn(&HeldFact) -> bool,
     ) -> RowKeys {
-        let mut changed = RowKeys::default();
-        let Self { view, holders } = self;
-        let base = view.base();
         for fact in new.difference(old) {
-            *holders.entry(*fact).or_default() += 1;
+            self.take(*fact);
         }
-        for triple in triples {
-            let Some(fact) = fact_of(base, triple) else { continue };
-            let alone = holders.get(&fact).is_none_or(|count| *count < 2);
-            if (alone || !newer(&fact)) && put_fact(base, triple) {
-                changed.extend(row_key(base, &fact));
-            }
-        }
-        for fact in old.difference(new) {
-            match holders.get_mut(fact) {
-                Some(count) if *count > 1 => *count -= 1,
-                _ => {
-                    holders.remove(fact);
-                    if drop_fact(base, fact) {
-                        changed.extend(row_key(base, fact));
-                    }
-                }
-            }
-        }
-        changed
+        let index = self.view.index();
+        let put = triples.iter().filter(|triple| {
+            fact_of(index, triple).is_some_and(|fact| {
+                let alone = self.holders.get(&fact).is_none_or(|holders| holders.all < 2);
+                alone || !newer(&fact)
+            })
+        });
+        let put: Vec<&Triple> = put.collect();
+        let mut gone: Vec<HeldFact> = old.difference(new).copied().collect();
+        gone.retain(|fact| self.let_go(fact, Hold::Active));
+        self.change_facts(put, &gone)
     }
 
-    /// Takes a change of a query's facts, `held` before. `is_same` becomes false if the query comes to hold
-    /// other facts. Returns the rows that changed.
+    /// A kept query is forgotten. Returns the rows that changed.
+    pub(crate) fn release(&mut self, held: &FactSet) -> RowKeys {
+        let mut gone: Vec<HeldFact> = held.iter().copied().collect();
+        gone.retain(|fact| self.let_go(fact, Hold::Kept));
+        self.change_facts(None, &gone)
+    }
+
+    /// Takes a change of a watched query's facts, `held` before. `is_same` becomes false if the query comes to
+    /// hold other facts. Returns the rows that changed.
     pub(crate) fn change(
         &mut self,
         held: &mut FactSet,
         change: &PartBody,
         is_same: &mut bool,
     ) -> RowKeys {
-        let mut changed = RowKeys::default();
-        let Self { view, holders } = self;
-        let base = view.base();
         for triple in &change.put {
-            let Some(fact) = fact_of(base, triple) else { continue };
+            let Some(fact) = fact_of(self.view.index(), triple) else { continue };
             if held.insert(fact) {
                 *is_same = false;
-                *holders.entry(fact).or_default() += 1;
-            }
-            if put_fact(base, triple) {
-                changed.extend(row_key(base, &fact));
+                self.take(fact);
             }
         }
+        let mut dropped = Vec::new();
         let gone = change.gone.iter().map(|fact| (fact, true));
         for (fact, is_false) in gone.chain(change.forget.iter().map(|fact| (fact, false))) {
-            if !held.remove(fact) {
-                continue;
-            }
-            let is_last = match holders.get_mut(fact) {
-                Some(count) if *count > 1 => {
-                    *count -= 1;
-                    false
-                }
-                _ => {
-                    holders.remove(fact);
-                    true
-                }
-            };
             // What is false is so for everybody, kept queries included.
-            if (is_last || is_false) && drop_fact(base, fact) {
-                changed.extend(row_key(base, fact));
+            if held.remove(fact) && (self.let_go(fact, Hold::Active) || is_false) {
+                dropped.push(*fact);
             }
         }
-        changed
+        self.change_facts(&change.put, &dropped)
     }
 
     /// The confirmed facts of an entity, whatever is laid over them.
     pub(crate) fn confirmed(&self, entity: EntityId) -> Vec<Triple> {
-        let index = self.view.index();
-        let mut facts: BTreeMap<HeldFact, Triple> = BTreeMap::new();
-        if let Some(row) = index.row(entity) {
-            for triple in index.triples_of(row) {
-                facts.extend(fact_of(index, &triple).map(|fact| (fact, triple)));
-            }
-        }
-        for commit in self.view.commits().rev() {
-            let changes: Vec<_> = commit.facts().filter(|fact| fact.entity == entity).collect();
-            for change in changes.into_iter().rev() {
-                let triple = |Stamped(value, created_at): &Stamped| Triple {
-                    entity,
-                    attr: change.attr,
-                    value: value.clone(),
-                    created_at: *created_at,
-                };
-                let new = change.new.as_ref().and_then(|new| fact_of(index, &triple(new)));
-                if let Some(fact) = new {
-                    facts.remove(&fact);
-                }
-                let old = change.old.as_ref().map(triple);
-                facts.extend(old.and_then(|old| Some((fact_of(index, &old)?, old))));
-            }
-        }
-        facts.retain(|fact, _| self.holders.contains_key(fact));
-        facts.into_values().collect()
+        self.confirmed_if(entity, |_| true)
+    }
+
+    /// The confirmed facts of an entity that watched queries hold.
+    pub(crate) fn watched(&self, entity: EntityId) -> Vec<Triple> {
+        self.confirmed_if(entity, |holders| holders.active > 0)
+    }
+
+    fn confirmed_if(&self, entity: EntityId, is_wanted: fn(&Holders) -> bool) -> Vec<Triple> {
+        let facts = self.view.facts_of_entity(entity).into_iter();
+        let wanted = facts.filter(|fact| self.holders.get(fact).is_some_and(is_wanted));
+        wanted.filter_map(|fact| self.view.confirmed(&fact)).collect()
     }
 
     /// The confirmed facts of a row.
@@ -178,23 +200,12 @@ impl LocalFacts {
     }
 
     /// An index of these facts alone, as they are confirmed.
-    pub(crate) fn extract(&mut self, facts: &FactSet, blank: &TripleIndex) -> TripleIndex {
-        let base = self.view.base();
+    pub(crate) fn extract(&self, facts: &FactSet, blank: &TripleIndex) -> TripleIndex {
         let mut index = blank.clone();
-        for triple in facts.iter().filter_map(|fact| super::facts::triple_of(base, fact)) {
+        for triple in facts.iter().filter_map(|fact| self.view.confirmed(fact)) {
             put_fact(&mut index, &triple);
         }
         index
-    }
-
-    /// Whether anything confirmed is held of an entity.
-    pub(crate) fn holds(&self, entity: EntityId) -> bool {
-        let index = self.view.index();
-        index.row(entity).is_some_and(|row| {
-            index
-                .triples_of(row)
-                .any(|t| fact_of(index, &t).is_some_and(|fact| self.holders.contains_key(&fact)))
-        })
     }
 }
 

@@ -30,6 +30,15 @@ impl Names {
         Self { all: blank.clone(), server, blank }
     }
 
+    /// Takes the same attributes with other types seen in values.
+    pub(crate) fn note_types(&mut self, server: Vec<Arc<Attr>>) {
+        for attr in &server {
+            self.blank.put_attr(attr.clone());
+            self.all.put_attr(attr.clone());
+        }
+        self.server = server;
+    }
+
     /// The server's attributes.
     pub(crate) fn server(&self) -> &[Arc<Attr>] {
         &self.server

@@ -223,10 +223,9 @@ impl SyncEngine {
 }
 
 /// The digest of a loaded query's facts as they are held.
-fn digest_of(subscription: &mut Subscription) -> Option<FactDigest> {
-    let view = subscription.view.as_mut()?;
-    let base = view.base();
-    let triple = |fact| super::facts::triple_of(base, fact);
+fn digest_of(subscription: &Subscription) -> Option<FactDigest> {
+    let view = subscription.view.as_ref()?;
+    let triple = |fact| view.confirmed(fact);
     let mut digest = FactDigest::default();
     subscription.held.iter().filter_map(triple).for_each(|triple| digest.add(&triple));
     Some(digest)

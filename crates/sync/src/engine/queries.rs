@@ -3,76 +3,38 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tricedb_core::attr::Attr;
 use tricedb_core::id::{EntityId, EventId, TxId};
+use tricedb_core::index::TripleIndex;
 use tricedb_core::query::{EvalOptions, Explanation, Plan, Query, QueryError};
 use tricedb_core::triple::Triple;
-use tricedb_core::tx::{EntityRef, TxStep};
+use tricedb_core::tx::AttrChange;
 use tricedb_protocol::{AddQuery, ClientMessage, RemoveQuery, ReturnType};
 
-use super::facts::{FactSet, fact_of, facts_of, put_fact};
-use super::local::LocalFacts;
+use super::facts::{facts_of, put_fact};
+use super::local::{Hold, LocalFacts};
 use super::millis::Millis;
-use super::pending::Pending;
 use super::report::{QueryFailure, ServerError, SyncEvent};
 use super::result::{Coverage, QueryResultSnapshot};
 use super::subscription::{Due, Extra, OnceId, Subscription};
 use super::transact::ANSWER_MAX;
-use super::view::{Lender, View};
+use super::view::{Lender, Reader, View};
 use super::{Output, SyncEngine};
 
 /// How long a [`SyncEngine::query_once`] waits.
 const ONCE_MAX: Duration = Duration::from_secs(30);
 
-type Queries = std::collections::BTreeMap<Arc<str>, Subscription>;
-
 /// Lends a view what the other watched queries know about entities that a pending transaction touches: a
 /// to-do that was ticked off shows at once in the list of those done, though that never held it.
-struct Neighbours<'a> {
-    local: &'a LocalFacts,
-    queries: &'a Queries,
-}
+struct Neighbours<'a>(&'a LocalFacts);
 
 impl Lender for Neighbours<'_> {
     fn lend(&self, entity: EntityId) -> Vec<Triple> {
-        if !self.local.holds(entity) {
-            return Vec::new();
-        }
-        let index = self.local.view.index();
-        let mut triples = self.local.confirmed(entity);
-        triples.retain(|triple| {
-            fact_of(index, triple).is_some_and(|fact| {
-                self.queries.values().any(|query| query.is_active() && query.held.contains(&fact))
-            })
-        });
-        triples
+        self.0.watched(entity)
     }
 
-    fn touched(&self, pending: &Pending) -> Vec<EntityId> {
-        let index = self.local.view.index();
-        let mut entities = Vec::new();
-        for step in &pending.steps {
-            let (TxStep::AddTriple { entity, .. }
-            | TxStep::DeepMergeTriple { entity, .. }
-            | TxStep::RetractTriple { entity, .. }
-            | TxStep::UpdateTriple { entity, .. }
-            | TxStep::DeleteEntity { entity, .. }) = step
-            else {
-                continue;
-            };
-            entities.extend(match entity {
-                EntityRef::Id(entity) => Some(*entity),
-                EntityRef::Lookup(attr, value) => {
-                    index.find_unique(*attr, value).map(|handle| index.entity(handle))
-                }
-            });
-            if let TxStep::AddTriple { attr, value, .. } = step {
-                let is_link = index.catalog().get(*attr).is_some_and(|attr| attr.is_ref());
-                entities.extend(value.as_entity().filter(|_| is_link));
-            }
-        }
-        entities.sort_unstable();
-        entities.dedup();
-        entities
+    fn index(&self) -> &TripleIndex {
+        self.0.view.index()
     }
 }
 
@@ -204,6 +166,7 @@ impl SyncEngine {
                 let index = self.local.extract(&subscription.held, self.names.blank());
                 subscription.view = Some(View::new(index));
             }
+            self.local.activate(&subscription.held, Hold::Active);
             subscription.mark(Due::Local);
         }
         self.is_unsettled = true;
@@ -220,6 +183,7 @@ impl SyncEngine {
         let is_asked = subscription.asked.is_some() || subscription.is_fresh;
         let sub = subscription.sub.take_if(|_| self.native.position.is_some());
         subscription.disconnected();
+        self.local.activate(&subscription.held, Hold::Kept);
         subscription.view = None;
         subscription.premature = None;
         subscription.latest = None;
@@ -262,7 +226,7 @@ impl SyncEngine {
             count -= 1;
             facts -= held;
             let Some(gone) = self.queries.remove(&key) else { continue };
-            let changed = self.local.replace(&gone.held, &FactSet::default(), &[], &|_| false);
+            let changed = self.local.release(&gone.held);
             self.ledger.rows(changed, &self.local, now);
             self.ledger.query(key, now);
             self.is_unsettled = true;
@@ -437,20 +401,16 @@ impl SyncEngine {
     pub(super) fn replace_attrs(&mut self, removed: bool) {
         let views = self.queries.values_mut().filter_map(|query| query.view.as_mut());
         for view in views.chain([&mut self.local.view]) {
-            let base = view.base();
             if removed {
+                let base = view.base();
                 let mut index = self.names.blank().clone();
                 for triple in base.triples() {
                     put_fact(&mut index, &triple);
                 }
                 *base = index;
-            } else {
-                for attr in self.names.server() {
-                    if base.catalog().get(attr.id) != Some(attr) {
-                        base.put_attr(attr.clone());
-                    }
-                }
+                continue;
             }
+            self.names.server().iter().for_each(|attr| view.put_attr(attr));
         }
         for query in self.queries.values_mut() {
             query.reads = None;
@@ -462,8 +422,7 @@ impl SyncEngine {
     /// Brings the view of everything up to date with the queue.
     pub(super) fn settle_views(&mut self) {
         if self.is_unsettled {
-            let all: Vec<&Pending> = self.outbox.iter().collect();
-            self.local.view.align(&all, None, None, &mut *self.ids);
+            self.local.view.align(&self.outbox, None, Reader::default(), &mut *self.ids);
         }
     }
 
@@ -479,6 +438,7 @@ impl SyncEngine {
         if self.is_unsettled {
             self.settle_views();
             self.settle_results();
+            self.outbox.forget_changes();
             self.is_unsettled = false;
         }
     }
@@ -514,10 +474,8 @@ impl SyncEngine {
                 None => subscription.query.reads(view.index().catalog()),
             };
             let position = subscription.position;
-            let lender = Neighbours { local: &self.local, queries: &self.queries };
-            let wanted: Vec<&Pending> =
-                self.outbox.iter().filter(|pending| pending.is_beyond(position)).collect();
-            let felt = view.align(&wanted, Some(&reads), Some(&lender), &mut *self.ids);
+            let reader = Reader { reads: Some(&reads), lender: Some(&Neighbours(&self.local)) };
+            let felt = view.align(&self.outbox, Some(position), reader, &mut *self.ids);
             let Some(subscription) = self.queries.get_mut(&key) else { continue };
             subscription.view = Some(view);
             if felt {
@@ -621,4 +579,10 @@ impl SyncEngine {
         let once = self.queries.values().flat_map(|q| q.waiting.iter().map(|(_, until)| *until));
         asked.chain(once).min()
     }
+}
+
+/// Whether two definitions differ in no more than the types seen in values.
+pub(super) fn is_alike(one: &Arc<Attr>, other: &Arc<Attr>) -> bool {
+    let change = AttrChange { old: Some(one.clone()), new: Some(other.clone()) };
+    !change.is_material()
 }

@@ -75,10 +75,9 @@ impl SyncEngine {
 
     /// What was under way on the connection is to be said again on the next.
     pub(super) fn lose_session(&mut self, _now: Millis) {
-        for pending in self.outbox.iter_mut() {
-            if matches!(pending.stage, Stage::InFlight { .. }) {
-                pending.stage = Stage::Waiting { not_before: None };
-            }
+        for seq in self.outbox.sent() {
+            let waits = Stage::Waiting { not_before: None };
+            self.outbox.edit(seq, |pending| pending.stage = waits);
         }
         self.native_left();
         self.queries_disconnected();
@@ -217,10 +216,18 @@ impl SyncEngine {
         }
         let kept = |attr: &Arc<Attr>| after.binary_search_by_key(&attr.id, |a| a.id).is_ok();
         let removed = !before.iter().all(kept);
-        self.names = super::names::Names::new(attrs);
+        let is_alike = before.len() == after.len()
+            && before.iter().zip(&after).all(|(one, other)| super::queries::is_alike(one, other));
+        if is_alike {
+            self.names.note_types(attrs);
+        } else {
+            self.names = super::names::Names::new(attrs);
+        }
         self.replace_attrs(removed);
-        self.accept_premature(now);
-        self.expand_pending(now);
+        if !is_alike {
+            self.accept_premature(now);
+            self.expand_pending(now);
+        }
         self.ledger.attrs(now);
     }
 

@@ -9,7 +9,7 @@ use tricedb_core::query::{Query, ReadSet};
 use tricedb_core::triple::Triple;
 use tricedb_protocol::native::SubId;
 
-use super::facts::{FactSet, drop_fact, put_fact};
+use super::facts::FactSet;
 use super::millis::Millis;
 use super::report::ServerError;
 use super::result::QueryResultSnapshot;
@@ -171,14 +171,8 @@ impl Subscription {
         extra: Extra,
     ) {
         if let Some(view) = &mut self.view {
-            let base = view.base();
             let gone: Vec<HeldFact> = self.held.difference(&facts).copied().collect();
-            for fact in &gone {
-                drop_fact(base, fact);
-            }
-            for triple in triples {
-                put_fact(base, triple);
-            }
+            view.change(triples, &gone);
         }
         self.held = facts;
         self.extra = extra;

@@ -2,6 +2,7 @@
 
 mod conflicts;
 mod connection;
+mod layers;
 mod reading;
 mod rooms;
 mod server;

@@ -8,9 +8,11 @@ use tricedb_core::port::{OutboxRow, OutboxState};
 use tricedb_core::tx::{Action, EntityKey, Operation, TxError, TxStep, UpdateMode, steps_to_json};
 use tricedb_protocol::{AppState, ClientMessage, Transact};
 
+use super::conflict::writes_of;
 use super::millis::Millis;
 use super::pending::{Pending, Refused, Stage};
 use super::report::{PendingTransaction, QueueError, ServerError, SyncEvent, TransactError};
+use super::view::Reader;
 use super::{Output, SyncEngine};
 
 /// Most transactions without an answer on one connection.
@@ -32,8 +34,11 @@ const UNSUPPORTED: &str = "unsupported";
 /// Waits for the winner's attributes after a lost race, before they are fetched with a new session.
 const ATTRS_MAX: Duration = Duration::from_secs(3);
 
-/// How often a transaction is sent again after failures of the server.
-const FAILURES_MAX: u32 = 8;
+/// How often a transaction is sent again under another name after it lost a race for an attribute's name.
+const RACES_MAX: u32 = 8;
+
+/// The longest wait before a transaction is sent again at which the server failed, in milliseconds.
+const POSTPONED_MAX_MS: u64 = 30_000;
 
 /// A transaction that was queued.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,7 +79,7 @@ impl SyncEngine {
         }
         let steps = self.names.expand(&operations, &mut *self.ids)?;
         let event = self.next_event();
-        let mut pending = Pending {
+        let pending = Pending {
             seq: self.outbox.next_seq(),
             name: event.clone(),
             event: event.clone(),
@@ -89,16 +94,19 @@ impl SyncEngine {
             writes: Vec::new(),
             is_restored: false,
         };
-        if let Err(error) = self.local.view.lay(&pending, None, None, &mut *self.ids) {
-            self.local.view.lift_last();
+        let seq = pending.seq;
+        if let Err(error) = self.local.view.lay(&pending, Reader::default(), &mut *self.ids) {
+            self.local.view.remove(seq);
             // Forgets the attributes that this one would have made.
-            self.expand_pending(now);
+            if pending.makes_attrs() {
+                self.expand_pending(now);
+            }
             return Err(error.into());
         }
-        pending.note_writes(self.local.view.last_commit(), self.local.view.index());
-        self.supersede_writes(&pending.writes);
-        let seq = pending.seq;
+        let (view, index) = (&self.local.view, self.local.view.index());
+        let writes = writes_of(&pending.steps, view.commit_of(seq), index);
         self.outbox.push(pending);
+        self.outbox.set_writes(seq, writes);
         self.ledger.transaction_now(seq);
         self.event(SyncEvent::Queued { id: event.clone() });
         self.pending_changed();
@@ -230,40 +238,34 @@ impl SyncEngine {
 
     fn send_transactions_until_unsupported(&mut self, now: Millis) -> Option<Pending> {
         self.link.authenticated_since()?;
-        let mut refused = None;
-        let (mut in_flight, is_native) = (0, self.is_native());
+        let (mut refused, is_native) = (None, self.is_native());
         let (mut messages, mut sent) = (Vec::new(), Vec::new());
-        for pending in self.outbox.iter_mut() {
-            match pending.stage {
-                Stage::Acked { .. } => continue,
-                Stage::InFlight { .. } => {}
-                Stage::WaitingForAttrs { .. } => break,
-                Stage::Waiting { not_before } => {
-                    let may_use = !is_native || self.native.numbers.may_use(pending.seq);
-                    if in_flight >= IN_FLIGHT_MAX || not_before.is_some() || !may_use {
-                        break;
-                    }
-                    if !is_native && pending.needs_native() {
-                        refused = Some(pending.seq);
-                        break;
-                    }
-                    pending.stage = Stage::InFlight { since: now };
-                    pending.attempts = pending.attempts.saturating_add(1);
-                    messages.push(Transact {
-                        tx_steps: steps_to_json(&pending.steps),
-                        client_event_id: Some(pending.event.clone()),
-                        created: Some(pending.created_at),
-                        order: Some(pending.seq),
-                        seq: None,
-                        base: None,
-                    });
-                    sent.push((pending.seq, pending.name.clone(), pending.attempts));
-                }
-            }
-            in_flight += 1;
-            if pending.makes_attrs() {
+        while let Some(next) = self.outbox.first_unsent() {
+            let waits = next.stage != Stage::Waiting { not_before: None };
+            let may_use = !is_native || self.native.numbers.may_use(next.seq);
+            let is_full =
+                self.outbox.in_flight() >= IN_FLIGHT_MAX || self.outbox.makers_in_flight();
+            if waits || !may_use || is_full {
                 break;
             }
+            if !is_native && next.needs_native() {
+                refused = Some(next.seq);
+                break;
+            }
+            messages.push(Transact {
+                tx_steps: steps_to_json(&next.steps),
+                client_event_id: Some(next.event.clone()),
+                created: Some(next.created_at),
+                order: Some(next.seq),
+                seq: None,
+                base: None,
+            });
+            let attempts = next.attempts.saturating_add(1);
+            sent.push((next.seq, next.name.clone(), attempts));
+            self.outbox.edit(next.seq, |pending| {
+                pending.stage = Stage::InFlight { since: now };
+                pending.attempts = attempts;
+            });
         }
         let refused = refused.and_then(|seq| self.outbox.remove(seq));
         if sent.is_empty() {
@@ -282,17 +284,11 @@ impl SyncEngine {
     }
 
     pub(super) fn transaction_acked(&mut self, now: Millis, event: &EventId, tx: TxId) {
-        let Some(pending) = self.outbox.sent_as(event) else { return };
-        if pending.tx().is_some() {
+        let Some(seq) = self.outbox.sent_as(event) else { return };
+        let Some(pending) = self.outbox.get(seq).filter(|pending| pending.tx().is_none()) else {
             return;
-        }
-        pending.stage = Stage::Acked { tx, at: now };
-        self.answered_at = now;
-        self.answer_max = ANSWER_MAX;
-        self.may_retire = true;
-        pending.last_error = None;
-        let (seq, id) = (pending.seq, pending.name.clone());
-        let mut writes = std::mem::take(&mut pending.writes);
+        };
+        let id = pending.name.clone();
         let made: Vec<_> = pending
             .steps
             .iter()
@@ -301,14 +297,27 @@ impl SyncEngine {
                 _ => None,
             })
             .collect();
+        self.outbox.edit(seq, |pending| {
+            pending.stage = Stage::Acked { tx, at: now };
+            pending.last_error = None;
+        });
+        self.answered_at = now;
+        self.answer_max = ANSWER_MAX;
+        self.may_retire = true;
         self.ledger.transaction(seq, now);
         self.outputs.push_back(Output::Settled { seq, outcome: Ok(tx) });
         self.event(SyncEvent::Synced { id, tx });
+        // They stay: somebody may overtake them before the results contain them.
+        let mut writes =
+            self.outbox.writes_mut(seq).map(|(_, w)| std::mem::take(w)).unwrap_or_default();
         self.settle_conflicts(&mut writes, tx);
-        if let Some(pending) = self.outbox.sent_as(event) {
-            pending.writes = writes;
+        if let Some((_, place)) = self.outbox.writes_mut(seq) {
+            *place = writes;
         }
         self.pending_changed();
+        if made.is_empty() {
+            return;
+        }
         let mut attrs = self.names.server().to_vec();
         let known = attrs.len();
         for attr in made {
@@ -329,44 +338,44 @@ impl SyncEngine {
         status: u16,
         error: &ServerError,
     ) -> bool {
-        let random = self.random();
-        let Some(pending) = self.outbox.sent_as(event) else { return false };
+        let Some(seq) = self.outbox.sent_as(event) else { return false };
+        let Some(pending) = self.outbox.get(seq) else { return false };
         if pending.tx().is_some() {
             return true;
         }
-        pending.last_error = Some(error.clone());
         self.answered_at = now;
-        // Told to slow down is not told no, however often.
-        let is_limited = error.kind == "rate-limited";
-        pending.failures = match is_limited {
-            true => (pending.failures + 1).min(FAILURES_MAX),
-            false => pending.failures + 1,
-        };
-        let id = pending.name.clone();
-        if pending.failures <= FAILURES_MAX {
-            if is_lost_race(error) && !pending.makes_attrs() {
-                // What it lost with was sent before a reconnect or a restart; the names are known by now.
-                pending.rename();
-                let seq = pending.seq;
-                self.ledger.transaction_now(seq);
-                self.event(SyncEvent::Postponed { id, error: error.clone() });
-                return true;
+        let (id, makes_attrs) = (pending.name.clone(), pending.makes_attrs());
+        let failures = pending.failures.saturating_add(1);
+        if is_lost_race(error) && failures <= RACES_MAX {
+            self.outbox.edit(seq, |pending| {
+                pending.failures = failures;
+                pending.last_error = Some(error.clone());
+                match makes_attrs {
+                    true => pending.stage = Stage::WaitingForAttrs { since: now },
+                    // What it lost with was sent before a reconnect or a restart; the names are known by now.
+                    false => pending.rename(),
+                }
+            });
+            self.event(SyncEvent::Postponed { id, error: error.clone() });
+            match makes_attrs {
+                true => self.expand_pending(now),
+                false => self.ledger.transaction_now(seq),
             }
-            if is_lost_race(error) {
-                pending.stage = Stage::WaitingForAttrs { since: now };
-                self.event(SyncEvent::Postponed { id, error: error.clone() });
-                self.expand_pending(now);
-                return true;
-            }
-            if status >= 500 || is_limited {
-                let ceiling = 250_u64 << pending.failures.min(7);
-                let wait = Duration::from_millis(ceiling / 2 + random % (ceiling / 2));
-                pending.stage = Stage::Waiting { not_before: Some(now.plus(wait)) };
-                self.event(SyncEvent::Postponed { id, error: error.clone() });
-                return true;
-            }
+            return true;
         }
-        let seq = pending.seq;
+        if status >= 500 || error.kind == "rate-limited" {
+            // Nothing is settled, however often: it is sent again, and those behind it wait.
+            let ceiling = (250_u64 << failures.min(7)).min(POSTPONED_MAX_MS);
+            let wait = Duration::from_millis(ceiling / 2 + self.random() % (ceiling / 2));
+            self.outbox.edit(seq, |pending| {
+                pending.failures = failures;
+                pending.last_error = Some(error.clone());
+                pending.stage = Stage::Waiting { not_before: Some(now.plus(wait)) };
+            });
+            self.event(SyncEvent::Postponed { id, error: error.clone() });
+            self.outputs.push_back(Output::PendingChanged);
+            return true;
+        }
         if let Some(pending) = self.outbox.remove(seq) {
             self.refuse_pending(pending, error.clone(), now);
         }
@@ -399,25 +408,28 @@ impl SyncEngine {
     pub(super) fn expand_pending(&mut self, now: Millis) {
         self.names = super::names::Names::new(self.names.server().to_vec());
         let mut failed = Vec::new();
-        for pending in self.outbox.iter_mut() {
+        for seq in self.outbox.numbers() {
+            let Some(pending) = self.outbox.get(seq) else { continue };
             let steps =
                 self.names.expand_again(&pending.operations, &pending.steps, &mut *self.ids);
             match steps {
+                Ok(steps) if steps == pending.steps => {}
                 Ok(steps) => {
                     let lost_race = matches!(pending.stage, Stage::WaitingForAttrs { .. });
-                    if steps == pending.steps {
-                        continue;
-                    }
-                    pending.steps = steps;
-                    pending.revision += 1;
+                    self.outbox.edit(seq, |pending| {
+                        pending.steps = steps;
+                        pending.revision += 1;
+                        if lost_race {
+                            pending.rename();
+                        }
+                    });
                     if lost_race {
-                        pending.rename();
-                        self.ledger.transaction_now(pending.seq);
+                        self.ledger.transaction_now(seq);
                     }
                 }
                 // The server has it, or may have it: its word counts, not what would be made of it today.
                 Err(_) if pending.attempts > 0 && !pending.steps.is_empty() => {}
-                Err(error) => failed.push((pending.seq, as_server_error(&error))),
+                Err(error) => failed.push((seq, as_server_error(&error))),
             }
         }
         self.is_unsettled = true;
@@ -430,11 +442,9 @@ impl SyncEngine {
 
     /// A new session brought the attributes that transactions may have been waiting for.
     pub(super) fn end_races(&mut self) {
-        for pending in self.outbox.iter_mut() {
-            if matches!(pending.stage, Stage::WaitingForAttrs { .. }) {
-                pending.rename();
-                self.ledger.transaction_now(pending.seq);
-            }
+        for seq in self.outbox.racing() {
+            self.outbox.edit(seq, Pending::rename);
+            self.ledger.transaction_now(seq);
         }
     }
 
@@ -445,7 +455,9 @@ impl SyncEngine {
         let Some(since) = self.link.authenticated_since() else { return };
         let done: Vec<u64> = self
             .outbox
-            .iter()
+            .acked_all()
+            .into_iter()
+            .filter_map(|seq| self.outbox.get(seq))
             .filter(|pending| match pending.stage {
                 Stage::Acked { tx, at } => {
                     let needed = || self.queries.values().any(|q| q.awaits(tx, pending.seq));
@@ -468,25 +480,13 @@ impl SyncEngine {
     /// Ends waiting that is over, and a connection on which answers are overdue.
     pub(super) fn check_answers(&mut self, now: Millis) {
         self.expire_once(now);
-        for pending in self.outbox.iter_mut() {
-            if matches!(pending.stage, Stage::Waiting { not_before: Some(t) } if now >= t) {
-                pending.stage = Stage::Waiting { not_before: None };
-            }
-        }
+        self.outbox.end_waits(now);
         let Some(session_since) = self.link.authenticated_since() else { return };
-        let waited = |at: Millis| now >= session_since.max(at).plus(GRACE);
-        self.may_retire |= self
-            .outbox
-            .iter()
-            .any(|pending| matches!(pending.stage, Stage::Acked { at, .. } if waited(at)));
-        let late = |since: Millis, max: Duration| now >= since.plus(max);
-        let answers_late = self.outbox.iter().any(|pending| {
-            matches!(pending.stage, Stage::InFlight { since }
-                if late(since.max(self.answered_at), self.answer_max))
-        });
-        let attrs_late = self.outbox.iter().any(|pending| {
-            matches!(pending.stage, Stage::WaitingForAttrs { since } if late(since, ATTRS_MAX))
-        });
+        let [_, racing, sent, acked] = self.outbox.first_times();
+        self.may_retire |= acked.is_some_and(|at| now >= session_since.max(at).plus(GRACE));
+        let answers_late =
+            sent.is_some_and(|since| now >= since.max(self.answered_at).plus(self.answer_max));
+        let attrs_late = racing.is_some_and(|since| now >= since.plus(ATTRS_MAX));
         if answers_late || self.queries_overdue(now) {
             self.answer_max = self.answer_max.saturating_mul(2).min(ANSWER_MAX_MAX);
             self.give_up(now, "the server did not answer in time");
@@ -497,17 +497,14 @@ impl SyncEngine {
 
     pub(super) fn transactions_deadline(&self) -> Option<Millis> {
         let since = self.link.authenticated_since()?;
-        self.outbox
-            .iter()
-            .filter_map(|pending| match pending.stage {
-                Stage::Waiting { not_before } => not_before,
-                Stage::WaitingForAttrs { since } => Some(since.plus(ATTRS_MAX)),
-                Stage::InFlight { since } => {
-                    Some(since.max(self.answered_at).plus(self.answer_max))
-                }
-                Stage::Acked { at, .. } => Some(at.max(since).plus(GRACE)),
-            })
-            .min()
+        let [postponed, racing, sent, acked] = self.outbox.first_times();
+        let dues = [
+            postponed,
+            racing.map(|at| at.plus(ATTRS_MAX)),
+            sent.map(|at| at.max(self.answered_at).plus(self.answer_max)),
+            acked.map(|at| at.max(since).plus(GRACE)),
+        ];
+        dues.into_iter().flatten().min()
     }
 }
 

@@ -6,9 +6,8 @@ use serde_json::Value as Json;
 use tricedb_core::id::TxId;
 use tricedb_protocol::native::{Accepted, Ack, AckOutcome, Part, PartKind, SyncFrame};
 
-use crate::engine::facts::{drop_fact, fact_of, put_fact, triple_of};
+use crate::engine::facts::fact_of;
 use crate::engine::millis::Millis;
-use crate::engine::pending::Stage;
 use crate::engine::report::{ServerError, SyncEvent};
 use crate::engine::subscription::{Due, Extra};
 use crate::engine::transact::ANSWER_MAX;
@@ -75,21 +74,18 @@ impl SyncEngine {
                     subscription.view = Some(View::new(index));
                 }
                 let Some(view) = &mut subscription.view else { return };
-                let base = view.base();
                 for triple in &body.put {
-                    let Some(fact) = fact_of(base, triple) else { continue };
-                    if let Some(before) = triple_of(base, &fact) {
+                    let Some(fact) = fact_of(view.index(), triple) else { continue };
+                    if let Some(before) = view.confirmed(&fact) {
                         held.digest.remove(&before);
                     }
-                    put_fact(base, triple);
                     held.digest.add(triple);
                 }
-                for fact in body.gone.iter().chain(&body.forget) {
-                    if let Some(before) = triple_of(base, fact) {
-                        held.digest.remove(&before);
-                    }
-                    drop_fact(base, fact);
+                let gone: Vec<_> = body.gone.iter().chain(&body.forget).collect();
+                for before in gone.iter().filter_map(|fact| view.confirmed(fact)) {
+                    held.digest.remove(&before);
                 }
+                view.change(&body.put, gone);
                 let mut is_same = body.gone.is_empty() && body.forget.is_empty();
                 let changed = self.local.change(&mut subscription.held, &body, &mut is_same);
                 subscription.position = to;
@@ -113,16 +109,14 @@ impl SyncEngine {
 
     fn acked(&mut self, now: Millis, ack: Ack) {
         let Ack { seq, outcome } = ack;
-        let Some(pending) = self.outbox.get_mut(seq) else { return };
+        let Some(pending) = self.outbox.get(seq) else { return };
+        let (event, id) = (pending.event.clone(), pending.name.clone());
         self.answered_at = now;
         self.answer_max = ANSWER_MAX;
         match outcome {
             AckOutcome::Accepted(Accepted { tx, was, .. }) => {
                 // The frame that says so shows it: nothing is left to lay over.
-                pending.stage = Stage::Acked { tx, at: now };
-                pending.last_error = None;
-                let id = pending.name.clone();
-                let mut writes = std::mem::take(&mut pending.writes);
+                let mut writes = self.outbox.take_writes(seq);
                 for replaced in was {
                     conflict::met(&mut writes, replaced, tx);
                 }
@@ -140,7 +134,6 @@ impl SyncEngine {
                     hint: body.hint,
                 };
                 if body.status >= 500 || error.kind == "rate-limited" {
-                    let event = pending.event.clone();
                     self.transaction_failed(now, &event, body.status, &error);
                 } else if let Some(pending) = self.outbox.remove(seq) {
                     self.refuse_pending(pending, error, now);

@@ -156,22 +156,27 @@ fn a_write_that_contradicts_local_knowledge_is_refused_at_the_call() {
 }
 
 #[test]
-fn failures_of_the_server_postpone_a_write_and_end_some_time() {
+fn failures_of_the_server_postpone_a_write_for_as_long_as_they_last() {
     let (mut client, key, transact) = one_sent();
+    client.transact(todo(2, "two"));
     let failure = json!({"op": "error", "status": 500, "type": "operation-timed-out", "message": "slow",
         "client-event-id": transact["client-event-id"], "original-event": {"op": "transact"}});
-    let mut sends = 1;
-    while client.settled.is_empty() {
+    for sends in 1..50 {
         client.say(&failure);
-        assert!(sends < 20, "an end");
-        client.pass(40_000);
-        sends += client.sent.len();
-        assert!(client.sent.iter().all(|m| m["client-event-id"] == transact["client-event-id"]));
+        assert_eq!(client.sent, Vec::<Json>::new(), "not at once, and nothing overtakes it");
+        assert_eq!(client.kinds(), [PendingState::Queued; 2]);
+        let error = client.engine.pending(client.now)[0].last_error.clone();
+        assert_eq!(error.map(|error| error.kind).as_deref(), Some("operation-timed-out"));
+        client.pass(30_000);
+        assert_eq!(client.ops(), ["transact"], "after {sends} failures");
+        assert_eq!(client.sent[0]["client-event-id"], transact["client-event-id"]);
         client.sent.clear();
     }
-    assert_eq!(sends, 9);
-    assert_eq!(client.titles(&key), Vec::<String>::new());
-    assert_eq!(client.kinds(), [PendingState::Rejected]);
+    let postponed = |event: &&SyncEvent| matches!(event, SyncEvent::Postponed { .. });
+    assert_eq!(client.events.iter().filter(postponed).count(), 49);
+    assert_eq!(client.titles(&key), ["one", "two"]);
+    client.say(&ack(&transact, 101));
+    assert_eq!(client.settled, [(1, Ok(TxId(101)))]);
 }
 
 #[test]
