@@ -115,6 +115,17 @@ fn an_app_is_made_written_read_and_deleted_without_a_server() {
     let explained = run(dir, &["query", &by_id, "--app", id, "--explain"]);
     assert!(text(&explained.stdout).contains("index todos.id (entities by id)"), "{explained:?}");
 
+    let extension = json!({"todos": {"$": {"where": {"n": {"$nin": [2]}}}}}).to_string();
+    let sum = json!({"todos": {"$": {"aggregate": {"sum": "n"}}}}).to_string();
+    assert!(failure(&run(dir, &["query", &extension, "--app", id]), 1).contains("Validation"));
+    let on = result(&run(dir, &["app", "set", id, "--extensions", "on", "--json"]));
+    assert_eq!(on["settings"]["extensions"], true);
+    assert_eq!(result(&run(dir, &["query", &extension, "--app", id, "--json"])), todos);
+    let summed = result(&run(dir, &["query", &sum, "--app", id, "--json"]));
+    assert_eq!(summed, json!({"todos": {"sum": {"n": 1}}}));
+    assert_eq!(result(&run(dir, &["app", "set", id, "--json"])), on);
+    assert!(failure(&run(dir, &["app", "set", ID]), 1).contains("no app"));
+
     let wrong = json!([["update", "todos", ID, {"n": "one"}]]).to_string();
     assert!(failure(&run(dir, &["transact", &wrong, "--app", id]), 1).contains("number"));
     let unknown = json!([["update", "todos", ID, {"color": "red"}]]).to_string();
@@ -151,7 +162,7 @@ fn operators_are_data_until_the_app_turns_them_on() {
     result(&run(dir, &["transact", &reset, "--app", id, "--json"]));
 
     let set = result(&run(dir, &["app", "set", id, "--operators", "on", "--json"]));
-    assert_eq!(set, json!({"app_id": id, "settings": {"operators": true}}));
+    assert_eq!(set, json!({"app_id": id, "settings": {"operators": true, "extensions": false}}));
     result(&run(dir, &["transact", &steps, "--app", id, "--json"]));
     result(&run(dir, &["transact", &steps, "--app", id, "--json"]));
     assert_eq!(result(&run(dir, &query))["todos"][0]["n"], 4);
@@ -171,7 +182,7 @@ fn operators_are_data_until_the_app_turns_them_on() {
     assert_eq!(todos["todos"][0]["n"], json!({"$increment": 2}));
     assert_eq!(server.stop(Signal::TERM).0, Some(0));
     let list = result(&run(dir, &["app", "list", "--json"]));
-    assert_eq!(list["apps"][0]["settings"], json!({"operators": false}));
+    assert_eq!(list["apps"][0]["settings"], json!({"operators": false, "extensions": false}));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use tricedb_core::id::AppId;
 use tricedb_core::index::TripleIndex;
 
 use crate::accounts::{AppRecord, AppStore, CreatedApp, NewApp, StoreError};
+use crate::app::{AppSettings, SettingsChange};
 use crate::config::Config;
 use crate::connections;
 use crate::http::{Site, Sockets, router};
@@ -149,6 +150,18 @@ impl RunningServer {
     ) -> Result<CreatedApp, StoreError> {
         let (title, schema) = (title.to_owned(), schema.cloned());
         self.registry.store().create_app(NewApp { title, id, schema, expires_at: None }).await
+    }
+
+    /// Changes what an app turns on beyond InstantDB, and returns all its settings.
+    ///
+    /// # Errors
+    /// [`OpenAppError`].
+    pub async fn change_settings(
+        &self,
+        app: AppId,
+        change: &SettingsChange,
+    ) -> Result<AppSettings, OpenAppError> {
+        self.registry.change_settings(app, change).await
     }
 
     /// Makes an app that begins with these attributes and facts.

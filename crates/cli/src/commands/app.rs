@@ -67,6 +67,10 @@ struct SetArguments {
     /// operators rather than data
     #[arg(long, value_enum, value_name = "SWITCH")]
     operators: Option<Switch>,
+    /// Whether official clients and the admin API may use `$nin`, `$exists`, `$contains`, `$size` and
+    /// aggregates in queries; Rust clients always may
+    #[arg(long, value_enum, value_name = "SWITCH")]
+    extensions: Option<Switch>,
     #[command(flatten)]
     place: Place,
     /// Print the result as one JSON object
@@ -176,7 +180,10 @@ async fn list(arguments: &ListArguments) -> Result<(), Failure> {
 
 async fn set(arguments: &SetArguments) -> Result<(), Failure> {
     let id = AppId::new(arguments.app);
-    let change = SettingsChange { operators: arguments.operators.map(Switch::is_on) };
+    let change = SettingsChange {
+        operators: arguments.operators.map(Switch::is_on),
+        extensions: arguments.extensions.map(Switch::is_on),
+    };
     let settings = match arguments.place.remote() {
         Some(remote) => {
             let path = format!("/dash/apps/{id}/settings");

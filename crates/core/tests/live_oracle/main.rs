@@ -24,6 +24,17 @@ fn check_seeds(seeds: std::ops::Range<u64>) -> Tally {
     tally
 }
 
+/// Cases that fuzzing found, made small.
+#[test]
+fn what_failed_once_holds_for_ever() {
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_str(include_str!("failed_once.json")).unwrap();
+    for case in cases {
+        let case = cases::Case::from_json(&case).unwrap();
+        check::check(&case).unwrap();
+    }
+}
+
 #[test]
 fn a_live_query_equals_an_evaluation_from_scratch() {
     let tally = check_seeds(0..1_200);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use tricedb_core::query::{self, EvalOptions, Inference, Plan};
+use tricedb_core::index::TripleIndex;
+use tricedb_core::query::{self, EvalOptions, Inference, Plan, QueryResult};
 use tricedb_core::schema::Schema;
 use tricedb_core::tx::{
     Actor, AdminSteps, Dialect, ExpandOptions, MissingAttrs, TxStep, expand_with,
@@ -19,8 +20,8 @@ impl AppState {
     /// Answers an InstaQL query with its object form.
     pub fn admin_query(&mut self, ticket: Ticket, query: &Json, inference: Inference) {
         let answer = query::parse(query)
-            .and_then(|query| query::evaluate(&self.index, &query, &EvalOptions::admin_http()))
-            .map(|result| Answer::Tree(result.to_object(&self.index, inference)))
+            .and_then(|query| query::evaluate(&self.index, &query, &self.admin_options()))
+            .map(|result| Answer::Tree(tree(&result, &self.index, inference)))
             .map_err(|error| query_refused(&error));
         self.answer(ticket, answer);
     }
@@ -28,10 +29,14 @@ impl AppState {
     /// Says how an InstaQL query is answered.
     pub fn explain(&mut self, ticket: Ticket, query: &Json) {
         let answer = query::parse(query)
-            .and_then(|query| Plan::new(&self.index, &query, &EvalOptions::admin_http()))
+            .and_then(|query| Plan::new(&self.index, &query, &self.admin_options()))
             .map(|plan| Answer::Explained(Box::new(Arc::new(plan).explain(&self.index))))
             .map_err(|error| query_refused(&error));
         self.answer(ticket, answer);
+    }
+
+    fn admin_options(&self) -> EvalOptions {
+        EvalOptions { extensions: self.settings.extensions, ..EvalOptions::admin_http() }
     }
 
     /// Runs the `steps` of `/admin/transact` as one transaction. `now` is in milliseconds since 1970.
@@ -123,4 +128,15 @@ impl AppState {
         all.extend(expanded.map_err(|e| tx_refused(&e))?);
         Ok(all)
     }
+}
+
+/// The object form, with aggregates in the place of the rows that they are about.
+fn tree(result: &QueryResult, index: &TripleIndex, inference: Inference) -> Json {
+    let mut tree = result.to_object(index, inference);
+    if let (Json::Object(tree), Some(Json::Object(aggregates))) =
+        (&mut tree, result.aggregate_json())
+    {
+        tree.extend(aggregates);
+    }
+    tree
 }

@@ -83,6 +83,8 @@ pub(super) struct LiveQueries {
     kept: KeptFragments,
     /// How many evaluations were made.
     evaluations: u64,
+    /// Whether the app understands what InstaQL does not have.
+    pub(super) extensions: bool,
 }
 
 /// When a fragment was encoded, in the order of all encodings.
@@ -137,6 +139,7 @@ impl LiveQueries {
             changed: Vec::new(),
             kept: KeptFragments::new(fragment_bytes_max),
             evaluations: 0,
+            extensions: false,
         }
     }
 
@@ -194,7 +197,7 @@ impl LiveQueries {
         let reads = query.reads(index.catalog());
         let live = LiveQuery {
             echo: query.json().to_string().into(),
-            plan: plan(index, &query, &key),
+            plan: self.plan(index, &query, &key),
             query,
             key: key.clone(),
             reads,
@@ -288,15 +291,28 @@ impl LiveQueries {
         }
     }
 
+    fn plan(
+        &self,
+        index: &TripleIndex,
+        query: &Query,
+        key: &LiveKey,
+    ) -> Result<Arc<Plan>, QueryError> {
+        let mut options = EvalOptions::socket();
+        options.admin = key.rights == Rights::Admin;
+        options.extensions = self.extensions;
+        Plan::new(index, query, &options).map(Arc::new)
+    }
+
     fn ids(&self) -> impl Iterator<Item = LiveId> + use<> {
         (0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX)).map(LiveId)
     }
 
     fn replan(&mut self, id: LiveId, index: &TripleIndex) {
         self.leave_reads(id);
-        if let Some(live) = self.get_mut(id) {
+        let plan = self.get(id).map(|live| self.plan(index, &live.query, &live.key));
+        if let (Some(live), Some(plan)) = (self.get_mut(id), plan) {
             live.reads = live.query.reads(index.catalog());
-            live.plan = plan(index, &live.query, &live.key);
+            live.plan = plan;
             if !live.is_stale {
                 live.is_stale = true;
                 self.stale.push(id);
@@ -366,12 +382,6 @@ impl LiveQueries {
             }
         }
     }
-}
-
-fn plan(index: &TripleIndex, query: &Query, key: &LiveKey) -> Result<Arc<Plan>, QueryError> {
-    let mut options = EvalOptions::socket();
-    options.admin = key.rights == Rights::Admin;
-    Plan::new(index, query, &options).map(Arc::new)
 }
 
 impl LiveQuery {

@@ -12,12 +12,18 @@ pub struct AppSettings {
     /// operators. Off: they are data, as with InstantDB. Native sessions do not ask: there operators are
     /// steps of their own.
     pub operators: bool,
+    /// Whether official clients and the admin API may use what InstaQL does not have: `$nin`, `$exists`,
+    /// `$contains`, `$size`, and aggregates. Off: they get InstantDB's errors. Native sessions always may.
+    pub extensions: bool,
 }
 
 impl AppSettings {
     /// With what a change says, and the rest as it is.
     pub fn changed(self, change: &SettingsChange) -> Self {
-        Self { operators: change.operators.unwrap_or(self.operators) }
+        Self {
+            operators: change.operators.unwrap_or(self.operators),
+            extensions: change.extensions.unwrap_or(self.extensions),
+        }
     }
 
     /// How the values of official clients and of the admin API are read.
@@ -33,6 +39,9 @@ pub struct SettingsChange {
     /// See [`AppSettings::operators`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operators: Option<bool>,
+    /// See [`AppSettings::extensions`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<bool>,
 }
 
 #[cfg(test)]

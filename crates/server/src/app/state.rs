@@ -227,6 +227,10 @@ impl AppState {
 
     /// Turns on or off what the app has beyond InstantDB, from the next message on.
     pub fn set_settings(&mut self, settings: AppSettings) {
+        if self.live.extensions != settings.extensions {
+            self.live.extensions = settings.extensions;
+            self.live.feel_everything(&self.index);
+        }
         self.settings = settings;
     }
 

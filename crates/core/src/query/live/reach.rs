@@ -94,8 +94,8 @@ fn variable(scope: &Scope, at: usize, watches: &mut Vec<Watch>) {
             Way::Link(step) => Near::of(step),
         };
         watches.push(Watch { slot: leaf.slot, near, back: way_back(scope, at) });
-        // Only what exists can miss something.
-        if let Some(slot) = var.space.filter(|_| leaf.tests.iter().all(Test::missing)) {
+        // Only what exists can miss something, and its `id` is sent as evidence.
+        if let Some(slot) = var.space.filter(|_| leaf.tests.iter().any(Test::asks_presence)) {
             watches.push(Watch { slot, near: Near::Holder, back: way_back(scope, at) });
         }
     }
