@@ -43,7 +43,7 @@ async fn sums_by_group_stay_up_to_date_between_clients() {
     one.transact(transaction).unwrap().synced().await.unwrap();
     let group = |country: &str, count: u32, sum: f64| json!({"key": {"country": country}, "count": count, "sum": {"price": sum}});
     shows(&mut live, json!({"groups": [group("CH", 2, 0.30000000000000004)]})).await;
-    one.transact(one.update(b, json!({"country": "AT", "price": 2.5})).unwrap()).unwrap();
+    one.transact(tx("orders", b).update(json!({"country": "AT", "price": 2.5}))).unwrap();
     shows(&mut live, json!({"groups": [group("AT", 1, 2.5), group("CH", 1, 0.1)]})).await;
     one.transact(tx("orders", a).delete()).unwrap();
     shows(&mut live, json!({"groups": [group("AT", 1, 2.5)]})).await;
