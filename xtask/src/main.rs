@@ -11,6 +11,7 @@ mod bench;
 mod compat;
 mod conformance;
 mod console;
+mod fuzz;
 mod fuzz_queries;
 mod process;
 mod suites;

@@ -12,7 +12,7 @@ use crate::compat::{self, CompatArguments};
 use crate::conformance;
 use crate::console::Console;
 use crate::process::{self, ProcessError};
-use crate::{Verdict, workspace};
+use crate::{Verdict, fuzz, workspace};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
@@ -40,6 +40,8 @@ enum Suite {
     Conformance,
     /// Official JavaScript clients against the server
     Compat,
+    /// The fuzzer on hostile steps and queries
+    Fuzz,
 }
 
 impl Suite {
@@ -51,6 +53,7 @@ impl Suite {
             Self::Docs => "docs",
             Self::Conformance => "conformance",
             Self::Compat => "compat",
+            Self::Fuzz => "fuzz",
         }
     }
 
@@ -70,6 +73,10 @@ impl Suite {
             }
             Self::Conformance => return run_conformance(console),
             Self::Compat => return run_compat(console),
+            Self::Fuzz => match fuzz::missing() {
+                Some(reason) => return Ok(Outcome::Skipped(reason.to_owned())),
+                None => fuzz::run(console)?,
+            },
         }
         Ok(Outcome::Passed)
     }
