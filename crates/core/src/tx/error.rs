@@ -67,6 +67,15 @@ impl TxError {
         400
     }
 
+    /// The refusal of a transaction that would give an app more attributes than it may have.
+    pub fn too_many_attrs(attrs_max: usize) -> Self {
+        let message = format!(
+            "An app may have at most {attrs_max} attributes. Names that are data (ids, dates) belong into values: \
+             keep such things in an object, or as entities."
+        );
+        Self::validation("tx-steps", &message, None)
+    }
+
     pub(crate) fn new(kind: TxErrorKind, message: impl Into<String>, hint: Json) -> Self {
         Self { kind, message: message.into(), hint }
     }

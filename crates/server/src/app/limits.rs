@@ -13,6 +13,9 @@ pub struct AppLimits {
     pub subscriptions_per_session_max: usize,
     /// Steps of one transaction; larger ones are refused.
     pub steps_per_transaction_max: usize,
+    /// Attributes, soft-deleted ones included; a transaction that makes more is refused. Every client holds
+    /// all of them.
+    pub attrs_max: usize,
     /// How long the outcome of a named transaction is remembered. A resend after that runs again.
     pub outcome_retention: Duration,
     /// Outcomes remembered at most, about 80 bytes each; the oldest go first.
@@ -40,6 +43,7 @@ impl Default for AppLimits {
             sessions_max: 50_000,
             subscriptions_per_session_max: 1_000,
             steps_per_transaction_max: 100_000,
+            attrs_max: 20_000,
             outcome_retention: Duration::from_secs(7 * 24 * 3600),
             outcomes_max: 1_000_000,
             fragment_bytes_max: 64 << 20,

@@ -421,7 +421,15 @@ impl AppState {
     ) -> Result<Commit, TxError> {
         let now = self.time(now);
         let mut context = ExecuteContext { now, ids: &mut *self.ids, actor };
-        execute(&mut self.index, steps, &mut context)
+        let commit = execute(&mut self.index, steps, &mut context)?;
+        let attrs_max = self.limits.attrs_max;
+        if commit.attrs().any(|change| change.old.is_none())
+            && self.index.catalog().all().count() > attrs_max
+        {
+            self.index.undo(&commit);
+            return Err(TxError::too_many_attrs(attrs_max));
+        }
+        Ok(commit)
     }
 
     /// Takes an applied commit into the log and marks what it touches.

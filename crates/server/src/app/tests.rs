@@ -1,5 +1,6 @@
 //! An app driven by hand: the test is its clock, its sockets and its log.
 
+mod attr_limit;
 mod durability;
 mod flushes;
 mod native;
