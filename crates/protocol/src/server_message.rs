@@ -45,6 +45,8 @@ pub enum ServerMessage {
     ClientBroadcastOk(ClientBroadcastOk),
     /// What another in a room told.
     ServerBroadcast(ServerBroadcast),
+    /// The app may be used otherwise than before.
+    AppStatusChanged(AppStatus),
     /// What changed, in a native session.
     Sync(SyncFrame),
     /// Something failed.
@@ -105,6 +107,17 @@ pub enum AppState {
     ReadOnly,
     /// Nothing.
     Disabled,
+}
+
+impl AppState {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::ReadOnly => "read-only",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 /// Who a session acts as.
@@ -263,6 +276,7 @@ impl ServerMessage {
             "patch-presence" => serde_json::from_str(text).map(Self::PatchPresence),
             "client-broadcast-ok" => serde_json::from_str(text).map(Self::ClientBroadcastOk),
             "server-broadcast" => serde_json::from_str(text).map(Self::ServerBroadcast),
+            "app-status-changed" => serde_json::from_str(text).map(Self::AppStatusChanged),
             "sync" => serde_json::from_str(text).map(Self::Sync),
             "error" => serde_json::from_str(text).map(Self::Error),
             _ => Ok(Self::Unknown { op: op.clone().into_owned() }),
@@ -287,6 +301,7 @@ impl ServerMessage {
             Self::PatchPresence(_) => "patch-presence",
             Self::ClientBroadcastOk(_) => "client-broadcast-ok",
             Self::ServerBroadcast(_) => "server-broadcast",
+            Self::AppStatusChanged(_) => "app-status-changed",
             Self::Sync(_) => "sync",
             Self::Error(_) => "error",
             Self::Unknown { op } => op,

@@ -22,6 +22,7 @@ mod schema;
 mod sessions;
 mod settings;
 mod state;
+mod status;
 mod task;
 
 pub use frame::Frame;
@@ -34,6 +35,7 @@ pub use sessions::{OpenSession, SessionKey};
 pub use settings::{AppSettings, SettingsChange};
 pub use state::{Answer, AppIdentity, AppState, Output, Ticket};
 pub use task::{LoadedApp, spawn_app};
+pub use tricedb_protocol::AppState as AppStatus;
 
 #[cfg(test)]
 mod tests;

@@ -50,6 +50,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/admin/explain", post(admin::explain))
         .route("/admin/transact", post(admin::transact))
         .route("/dash/apps/ephemeral", post(apps::make_ephemeral))
+        .route("/dash/apps/ephemeral/{id}/status", post(apps::set_ephemeral_status))
         .route("/dash/apps/{id}/settings", get(apps::settings).post(apps::change_settings))
         .route("/superadmin/apps/{id}", delete(apps::delete).get(schema::app))
         .merge(schema::routes())

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use serde_json::{Value as Json, json};
 use tricedb_core::id::AppId;
-use tricedb_server::app::SettingsChange;
+use tricedb_server::app::{AppStatus, SettingsChange};
 use tricedb_server::{AppStore, NewApp, Storage, StoreError};
 use uuid::Uuid;
 
@@ -71,11 +71,34 @@ struct SetArguments {
     /// aggregates in queries; Rust clients always may
     #[arg(long, value_enum, value_name = "SWITCH")]
     extensions: Option<Switch>,
+    /// Whether the app may be used; its sessions are told
+    #[arg(long, value_enum, value_name = "STATUS")]
+    status: Option<Status>,
     #[command(flatten)]
     place: Place,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Status {
+    /// Reads and writes
+    Active,
+    /// Reads only
+    ReadOnly,
+    /// Nothing
+    Disabled,
+}
+
+impl Status {
+    const fn state(self) -> AppStatus {
+        match self {
+            Self::Active => AppStatus::Active,
+            Self::ReadOnly => AppStatus::ReadOnly,
+            Self::Disabled => AppStatus::Disabled,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -183,6 +206,7 @@ async fn set(arguments: &SetArguments) -> Result<(), Failure> {
     let change = SettingsChange {
         operators: arguments.operators.map(Switch::is_on),
         extensions: arguments.extensions.map(Switch::is_on),
+        status: arguments.status.map(Status::state),
     };
     let settings = match arguments.place.remote() {
         Some(remote) => {

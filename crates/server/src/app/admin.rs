@@ -23,6 +23,7 @@ impl AppState {
             .and_then(|query| query::evaluate(&self.index, &query, &self.admin_options()))
             .map(|result| Answer::Tree(tree(&result, &self.index, inference)))
             .map_err(|error| query_refused(&error));
+        let answer = self.settings.may_read().and(answer);
         self.answer(ticket, answer);
     }
 
@@ -95,6 +96,7 @@ impl AppState {
     }
 
     fn run_steps(&mut self, steps: &[TxStep], actor: Actor, now: i64) -> Result<Answer, ErrorBody> {
+        self.settings.may_write()?;
         let commit = self.execute(steps, actor, now).map_err(|e| tx_refused(&e))?;
         Ok(Answer::Committed(self.commit(commit, None, now)))
     }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use tricedb_core::id::{EventId, SessionId, TxId};
-use tricedb_protocol::ErrorMessage;
 use tricedb_protocol::native::NativeSession;
+use tricedb_protocol::{AppState as Status, ErrorMessage};
 
 use super::fragment::Fragment;
 use super::frame::Frame;
@@ -20,6 +20,7 @@ pub(super) fn init_ok(
     attrs: &str,
     event: Option<&EventId>,
     native: Option<&NativeSession>,
+    status: Status,
 ) -> Frame {
     let mut text = String::with_capacity(attrs.len() + 2 * ENVELOPE);
     let _ = write!(text, r#"{{"op":"init-ok","session-id":"{session}","client-event-id":"#);
@@ -28,7 +29,7 @@ pub(super) fn init_ok(
     push_json_string(&mut text, &app.title);
     text.push_str(r#"},"user":null,"admin?":"#);
     text.push_str(if admin { "true" } else { "null" });
-    text.push_str(r#"},"app-status":{"status":"active"},"attrs":"#);
+    let _ = write!(text, r#"}},"app-status":{{"status":"{}"}},"attrs":"#, status.name());
     text.push_str(attrs);
     if let Some(native) = native.and_then(|native| serde_json::to_string(native).ok()) {
         text.push_str(r#","native":"#);
@@ -36,6 +37,10 @@ pub(super) fn init_ok(
     }
     text.push('}');
     text.into()
+}
+
+pub(super) fn app_status_changed(status: Status) -> Frame {
+    format!(r#"{{"op":"app-status-changed","status":"{}"}}"#, status.name()).into()
 }
 
 pub(super) fn transact_ok(position: TxId, event: Option<&EventId>) -> Frame {
@@ -168,6 +173,7 @@ mod tests {
             "[]",
             Some(&event),
             None,
+            Status::ReadOnly,
         )) else {
             panic!()
         };

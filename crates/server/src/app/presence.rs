@@ -47,7 +47,9 @@ impl AppState {
     /// Takes a message about a room.
     pub(super) fn room_message(&mut self, session: SessionKey, message: &ClientMessage) {
         let Some(state) = self.sessions.get(&session) else { return };
-        let result = if self.pipeline.is_durable(state.opened) {
+        let result = if let Err(body) = self.settings.may_read() {
+            Err(body)
+        } else if self.pipeline.is_durable(state.opened) {
             let (entrant, is_paused) = (entrant(session, state), state.is_paused);
             self.room_action(session, message, &entrant, is_paused)
         } else {

@@ -118,7 +118,9 @@ impl AppState {
         let (id, is_admin) = (state.open.id, state.open.is_admin);
         let native = state.native.as_ref().map(|reader| &reader.agreed);
         let attrs = if native.is_some_and(|native| native.attrs_same) { "[]" } else { &*attrs };
-        let frame = frames::init_ok(id, &self.identity, is_admin, attrs, event.as_ref(), native);
+        let status = self.settings.status;
+        let event_id = event.as_ref();
+        let frame = frames::init_ok(id, &self.identity, is_admin, attrs, event_id, native, status);
         self.send(session, frame, Remedy::Reopen { session, event });
     }
 
@@ -181,6 +183,7 @@ impl AppState {
         q: &Json,
         form: tricedb_protocol::ReturnType,
     ) -> Result<(Arc<str>, Subscribed), ErrorBody> {
+        self.settings.may_read()?;
         let query = query::parse(q).map_err(|e| query_refused(&e))?;
         let canonical = query.canonical();
         let Some(state) = self.sessions.get_mut(&session) else {

@@ -1,9 +1,12 @@
-//! What an app turns on beyond InstantDB.
+//! What an app turns on beyond InstantDB, and whether it may be used.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tricedb_core::tx::ValueForm;
+use tricedb_protocol::{AppState, ErrorBody};
 
-/// What an app turns on beyond InstantDB; everything is off at first. Stored with the app.
+/// What an app turns on beyond InstantDB, which is off at first, and whether it may be used. Stored with
+/// the app.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -15,6 +18,9 @@ pub struct AppSettings {
     /// Whether official clients and the admin API may use what InstaQL does not have: `$nin`, `$exists`,
     /// `$contains`, `$size`, and aggregates. Off: they get InstantDB's errors. Native sessions always may.
     pub extensions: bool,
+    /// Whether the app may be used: as usual, for reading only, or not at all. Its sessions are told when
+    /// that changes.
+    pub status: AppState,
 }
 
 impl AppSettings {
@@ -23,6 +29,24 @@ impl AppSettings {
         Self {
             operators: change.operators.unwrap_or(self.operators),
             extensions: change.extensions.unwrap_or(self.extensions),
+            status: change.status.unwrap_or(self.status),
+        }
+    }
+
+    /// Whether transactions are taken.
+    pub(super) fn may_write(&self) -> Result<(), ErrorBody> {
+        match self.status {
+            AppState::Active => Ok(()),
+            AppState::ReadOnly => Err(unavailable("app-read-only", "read-only")),
+            AppState::Disabled => Err(unavailable("app-disabled", "disabled")),
+        }
+    }
+
+    /// Whether queries and rooms are served.
+    pub(super) fn may_read(&self) -> Result<(), ErrorBody> {
+        match self.status {
+            AppState::Active | AppState::ReadOnly => Ok(()),
+            AppState::Disabled => Err(unavailable("app-disabled", "disabled")),
         }
     }
 
@@ -30,6 +54,14 @@ impl AppSettings {
     pub(super) const fn value_form(&self) -> ValueForm {
         if self.operators { ValueForm::Operators } else { ValueForm::Data }
     }
+}
+
+fn unavailable(kind: &str, status: &str) -> ErrorBody {
+    let message = match status {
+        "disabled" => "This app is disabled.",
+        _ => "This app is in read-only mode.",
+    };
+    ErrorBody::bad_request(kind, message, json!({ "status": status }))
 }
 
 /// A change of an app's settings: what is left out stays. A name that is no setting's is refused.
@@ -42,6 +74,9 @@ pub struct SettingsChange {
     /// See [`AppSettings::extensions`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extensions: Option<bool>,
+    /// See [`AppSettings::status`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<AppState>,
 }
 
 #[cfg(test)]

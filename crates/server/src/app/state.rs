@@ -231,7 +231,10 @@ impl AppState {
             self.live.extensions = settings.extensions;
             self.live.feel_everything(&self.index);
         }
-        self.settings = settings;
+        let before = std::mem::replace(&mut self.settings, settings);
+        if before.status != self.settings.status {
+            self.tell_status();
+        }
     }
 
     /// The last commit, durable or not.
@@ -395,9 +398,11 @@ impl AppState {
         let count_max = self.limits.steps_per_transaction_max;
         let result = match steps.as_array() {
             Some(steps) if steps.len() > count_max => Err(too_many_steps("tx-steps", count_max)),
-            _ => parse_steps_as(steps, self.settings.value_form())
-                .and_then(|steps| self.execute(&steps, Actor::Client, now))
-                .map_err(|error| tx_refused(&error)),
+            _ => self.settings.may_write().and_then(|()| {
+                parse_steps_as(steps, self.settings.value_form())
+                    .and_then(|steps| self.execute(&steps, Actor::Client, now))
+                    .map_err(|error| tx_refused(&error))
+            }),
         };
         match result {
             Ok(commit) => Outcome::Accepted(self.commit(commit, key, now)),

@@ -7,6 +7,7 @@ mod native;
 mod presence;
 mod refreshes;
 mod schema_jobs;
+mod status;
 mod task;
 
 use std::collections::HashMap;

@@ -10,7 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde_json::{Map, Value as Json, json};
 use tricedb_core::id::AppId;
-use tricedb_protocol::ErrorBody;
+use tricedb_protocol::{AppState, ErrorBody};
 
 use super::Site;
 use super::body::{answer, read_object};
@@ -20,6 +20,7 @@ use crate::accounts::NewApp;
 use crate::app::SettingsChange;
 use crate::clock::{iso_seconds, now_ms};
 use crate::config::Mode;
+use crate::session::Apps as _;
 
 /// How long a temporary app lives.
 const LIFE: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -103,6 +104,27 @@ pub(super) async fn change_settings(
         .map_err(|error| ErrorBody::invalid("settings", &error.to_string(), body))?;
     let settings = site.registry.change_settings(id, &change).await?;
     Ok(answer(json!({ "settings": settings })).await)
+}
+
+/// `POST /dash/apps/ephemeral/:id/status`, for temporary apps, with the admin token in the body.
+pub(super) async fn set_ephemeral_status(
+    State(site): State<Arc<Site>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let id = app_in_path(&id)?;
+    let body = read_object(body).await?;
+    let token = body.get("admin-token").and_then(Json::as_str).unwrap_or_default();
+    let may = site.registry.check_admin_token(id, token).await;
+    if !may || site.registry.record(id).await?.expires_at.is_none() {
+        return Err(ErrorBody::not_found("app", json!({ "app-id": id })).into());
+    }
+    let status = body.get("status").cloned().unwrap_or_default();
+    let status = serde_json::from_value::<AppState>(status.clone())
+        .map_err(|_| ErrorBody::malformed(&["body", "status"], status))?;
+    let change = SettingsChange { status: Some(status), ..SettingsChange::default() };
+    site.registry.change_settings(id, &change).await?;
+    Ok(answer(json!({ "status": status })).await)
 }
 
 fn app_in_path(id: &str) -> Result<AppId, ErrorBody> {

@@ -248,7 +248,7 @@ impl SyncEngine {
         self.send(&message);
     }
 
-    fn active(&self) -> Vec<Arc<str>> {
+    pub(super) fn active(&self) -> Vec<Arc<str>> {
         let active = self.queries.iter().filter(|(_, query)| query.is_active());
         active.map(|(key, _)| key.clone()).collect()
     }

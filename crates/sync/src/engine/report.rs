@@ -106,6 +106,12 @@ pub enum SyncEvent {
     /// Somebody else wrote a value that a transaction of this client wrote as well, without either knowing
     /// of the other. Only noticed for values that a subscription of this client holds.
     ConflictResolved(Conflict),
+    /// The app may be used otherwise than before: `active`, `read-only` or `disabled`. While it is not active
+    /// queued transactions wait and new ones are refused.
+    AppStatus {
+        /// As it is now.
+        status: &'static str,
+    },
     /// A result from the server changed what this client holds.
     RemoteChange {
         /// The query, as canonical JSON.

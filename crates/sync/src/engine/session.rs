@@ -10,8 +10,8 @@ use tricedb_core::query::canonical_json;
 use tricedb_core::triple::Triple;
 use tricedb_protocol::native::SyncFrame;
 use tricedb_protocol::{
-    AddQueryOk, CORE_PACKAGE, ClientMessage, ErrorMessage, Init, InitOk, QueryAnswer, RefreshOk,
-    ServerMessage, TransactOk, Versions,
+    AddQueryOk, AppState, CORE_PACKAGE, ClientMessage, ErrorMessage, Init, InitOk, QueryAnswer,
+    RefreshOk, ServerMessage, TransactOk, Versions,
 };
 
 use super::pending::Stage;
@@ -151,6 +151,7 @@ impl SyncEngine {
             ServerMessage::LeaveRoomOk(_)
             | ServerMessage::SetPresenceOk(_)
             | ServerMessage::ClientBroadcastOk(_) => {}
+            ServerMessage::AppStatusChanged(told) => self.status_changed(now, told.status),
             ServerMessage::Sync(frame) if self.is_native() => self.sync_frame(now, frame),
             ServerMessage::Sync(_) => self.give_up(now, "the server sent what was not agreed on"),
             ServerMessage::Unknown { op } => {
@@ -165,7 +166,7 @@ impl SyncEngine {
         }
         self.link.authenticated(now);
         self.trouble = None;
-        self.app_state = init.app_status.status;
+        self.take_status(init.app_status.status);
         match &init.native {
             Some(agreed) => self.native_agreed(agreed, now),
             None => self.native_forgotten(),
@@ -177,6 +178,38 @@ impl SyncEngine {
         self.event(SyncEvent::Connected);
         self.rooms_connected(now, &init.session_id);
         self.ask_all(now);
+    }
+
+    /// The app may be used otherwise than before. Of a disabled one the server tells nothing more; once it is
+    /// in use again everything begins anew.
+    fn status_changed(&mut self, now: Millis, status: AppState) {
+        let before = self.app_state;
+        self.take_status(status);
+        match (before, status) {
+            (AppState::Disabled, AppState::Active | AppState::ReadOnly) => {
+                self.native_forgotten();
+                self.give_up(now, "the app is in use again");
+            }
+            (_, AppState::Disabled) => {
+                let error = ServerError {
+                    kind: "app-disabled".to_owned(),
+                    message: "This app is disabled.".to_owned(),
+                    hint: serde_json::json!({"status": status.name()}),
+                };
+                for query in self.active() {
+                    self.native_refused(&query);
+                    self.query_refused(now, Some(&*query), None, error.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn take_status(&mut self, status: AppState) {
+        if self.app_state != status {
+            self.app_state = status;
+            self.event(SyncEvent::AppStatus { status: status.name() });
+        }
     }
 
     fn refresh_ok(&mut self, now: Millis, refresh: RefreshOk) {

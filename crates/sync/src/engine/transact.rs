@@ -237,7 +237,7 @@ impl SyncEngine {
     }
 
     fn send_transactions_until_unsupported(&mut self, now: Millis) -> Option<Pending> {
-        self.link.authenticated_since()?;
+        self.link.authenticated_since().filter(|_| self.app_state == AppState::Active)?;
         let (mut refused, is_native) = (None, self.is_native());
         let (mut messages, mut sent) = (Vec::new(), Vec::new());
         while let Some(next) = self.outbox.first_unsent() {

@@ -44,6 +44,7 @@ impl AppState {
         q: &Json,
         have: Option<tricedb_protocol::native::Have>,
     ) -> Result<(), ErrorBody> {
+        self.settings.may_read()?;
         let query = query::parse(q).map_err(|error| query_refused(&error))?;
         let count_max = self.limits.subscriptions_per_session_max;
         let Some(state) = self.sessions.get(&session) else { return Ok(()) };
@@ -78,6 +79,15 @@ impl AppState {
         if let Some(gone) = reader.subs.remove(&unsubscribe.sub) {
             reader.own_parts.retain(|(sub, _)| *sub != unsubscribe.sub);
             self.native.sources.leave(gone.source, session);
+        }
+    }
+
+    /// Ends all subscriptions of a session.
+    pub(in crate::app) fn end_native_subscriptions(&mut self, session: SessionKey) {
+        let Some(reader) = self.native_of(session) else { return };
+        reader.own_parts.clear();
+        for (_, sub) in std::mem::take(&mut reader.subs) {
+            self.native.sources.leave(sub.source, session);
         }
     }
 

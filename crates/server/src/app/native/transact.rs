@@ -69,6 +69,7 @@ impl AppState {
         if steps.as_array().is_some_and(|steps| steps.len() > count_max) {
             return Err(too_many_steps("tx-steps", count_max));
         }
+        self.settings.may_write()?;
         let mut steps: Vec<TxStep> = parse_steps(steps).map_err(|error| tx_refused(&error))?;
         let known = resolve(&mut steps, self.index.catalog());
         let commit =

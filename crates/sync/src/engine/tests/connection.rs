@@ -109,3 +109,35 @@ fn an_answer_counts_after_a_failed_refresh_whatever_position_it_claims() {
     client.pass(120_000);
     assert_eq!(client.closes, 0, "nothing is awaited any more");
 }
+
+#[test]
+fn a_queue_waits_while_the_app_is_read_only_and_queries_fail_while_it_is_disabled() {
+    let mut client = Client::new(1);
+    client.open_session();
+    let key = client.subscribe(json!({"todos": {}}));
+    let todo = tricedb_core::id::EntityId(uuid::Uuid::from_u128(7));
+    client.transact(tx("todos", todo).update(json!({"title": "before"})));
+    client.lose();
+    client.pass(60_000);
+    client.handle(Input::Connected);
+    client.sent.clear();
+    let attrs = client.engine.names.server().to_vec();
+    client.say(&json!({"op": "init-ok", "session-id": "s", "attrs": attrs,
+        "app-status": {"status": "read-only"}}));
+    let sent = |client: &Client| client.sent.iter().filter(|m| m["op"] == "transact").count();
+    assert_eq!(sent(&client), 0);
+    let refused = client
+        .engine
+        .transact(client.now, tx("todos", todo).update(json!({"title": "now"})).into_operations());
+    assert!(matches!(refused, Err(TransactError::AppStatus { status: "read-only" })));
+    client.say(&json!({"op": "app-status-changed", "status": "active"}));
+    assert_eq!(sent(&client), 1);
+    client.say(&json!({"op": "app-status-changed", "status": "disabled"}));
+    let failed = client.results.iter().any(|(query, result)| {
+        *query == key && matches!(result, Err(QueryFailure::Refused(e)) if e.kind == "app-disabled")
+    });
+    assert!(failed);
+    let closes = client.closes;
+    client.say(&json!({"op": "app-status-changed", "status": "active"}));
+    assert_eq!(client.closes, closes + 1, "everything begins anew");
+}
