@@ -100,7 +100,7 @@ impl Dataset {
                 &[
                     (id, Value::Ref(entity)),
                     (title, Value::from(format!("title {number:07}").as_str())),
-                    (done, Value::from(random % 4 == 0)),
+                    (done, Value::from(random.is_multiple_of(4))),
                     (created_at, Value::Int(order)),
                     (group, Value::Int((random >> 8).rem_euclid(GROUPS).cast_signed())),
                     (note, Value::from(format!("to be done by {}", number % 1_000).as_str())),

@@ -67,7 +67,7 @@ impl<'a> FromIterator<&'a Triple> for FactDigest {
 }
 
 /// The digest of one fact: XXH3-64 over entity and attribute (16 bytes each), `created_at` (8 bytes, little
-/// endian), and the value as [`value`] writes it.
+/// endian), and the value: a tag and its content, see `docs/protocol.md`.
 pub fn fact_digest(triple: &Triple) -> Digest {
     let mut bytes = Vec::with_capacity(96);
     bytes.extend_from_slice(triple.entity.uuid().as_bytes());
