@@ -144,7 +144,10 @@ impl Served {
 }
 
 /// Single commits of bare SQLite: each is one flush.
-async fn bare_batch(bare: &mut BareLog) -> Result<Samples, BenchError> {
+///
+/// # Errors
+/// [`BenchError`].
+pub(crate) async fn bare_batch(bare: &mut BareLog) -> Result<Samples, BenchError> {
     let mut times = Samples::default();
     for _ in 0..ROUNDS_PER_BATCH {
         let start = Instant::now();

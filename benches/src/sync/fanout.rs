@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::BENCH;
 use super::data::Filled;
+use crate::child::Serving;
 use crate::error::BenchError;
 use crate::figure::{Figure, Samples, Target, Unit};
 use crate::memory::allow_descriptors;
@@ -107,7 +108,7 @@ impl Told {
 
 async fn native(programs: &Programs, rows: usize, encoding: Encoding) -> Result<Told, BenchError> {
     let server = programs.memory_server()?;
-    let mut filled = Filled::new(server.address(), rows).await?;
+    let filled = Filled::new(server.address(), rows).await?;
     let query = json!({"todos": {"$": {"where": {"done": false}}}});
     let mut audience = Vec::with_capacity(SUBSCRIBERS);
     for n in 0..SUBSCRIBERS {
@@ -118,49 +119,44 @@ async fn native(programs: &Programs, rows: usize, encoding: Encoding) -> Result<
         in_time("the first result", session.raw_frame()).await?;
         audience.push(session);
     }
-    let mut told = Told::default();
-    for round in 0..WARM_UP + ROUNDS {
-        let cpu = server.cpu_time()?;
-        let start = Instant::now();
-        let title = format!("changed {round:05}");
-        let text = filled.todos.retitle(filled.rows[round % rows], &title, filled.ids.next_uuid());
-        filled.writer.send(text).await?;
-        let mut waiting: FuturesUnordered<_> = audience.iter_mut().map(Native::raw_frame).collect();
-        let all = async {
-            let mut bytes = 0;
-            while let Some(got) = waiting.next().await {
-                bytes = got?;
-            }
-            Ok(bytes)
-        };
-        let bytes = in_time("the change", all).await?;
-        let took = start.elapsed();
-        drop(waiting);
-        filled.writer.acknowledged().await?;
-        told.take(round, took, server.cpu_time()? - cpu, bytes);
-    }
+    let heard = async |session: &mut Native, _: &str| session.raw_frame().await;
+    let told = change_rows(&server, filled, &mut audience, heard).await?;
     server.stop()?;
     Ok(told)
 }
 
 async fn official(programs: &Programs, rows: usize) -> Result<Told, BenchError> {
     let server = programs.memory_server()?;
-    let mut filled = Filled::new(server.address(), rows).await?;
+    let filled = Filled::new(server.address(), rows).await?;
     let mut audience = Vec::with_capacity(SUBSCRIBERS);
     for _ in 0..SUBSCRIBERS {
         let mut session = Session::open(server.address(), filled.app).await?;
         session.subscribe(r#"{"todos":{"$":{"where":{"done":false}}}}"#).await?;
         audience.push(session);
     }
+    let heard = async |session: &mut Session, title: &str| session.seen_bytes(title).await;
+    let told = change_rows(&server, filled, &mut audience, heard).await?;
+    server.stop()?;
+    Ok(told)
+}
+
+/// Changes one row after the other; each time all of the audience is to hear of it.
+async fn change_rows<S>(
+    server: &Serving,
+    mut filled: Filled,
+    audience: &mut [S],
+    heard: impl AsyncFn(&mut S, &str) -> Result<usize, BenchError>,
+) -> Result<Told, BenchError> {
     let mut told = Told::default();
     for round in 0..WARM_UP + ROUNDS {
         let cpu = server.cpu_time()?;
         let start = Instant::now();
         let title = format!("changed {round:05}");
-        let text = filled.todos.retitle(filled.rows[round % rows], &title, filled.ids.next_uuid());
+        let row = filled.rows[round % filled.rows.len()];
+        let text = filled.todos.retitle(row, &title, filled.ids.next_uuid());
         filled.writer.send(text).await?;
         let mut waiting: FuturesUnordered<_> =
-            audience.iter_mut().map(|session| session.seen_bytes(&title)).collect();
+            audience.iter_mut().map(|session| heard(session, &title)).collect();
         let all = async {
             let mut bytes = 0;
             while let Some(got) = waiting.next().await {
@@ -174,6 +170,5 @@ async fn official(programs: &Programs, rows: usize) -> Result<Told, BenchError> 
         filled.writer.acknowledged().await?;
         told.take(round, took, server.cpu_time()? - cpu, bytes);
     }
-    server.stop()?;
     Ok(told)
 }

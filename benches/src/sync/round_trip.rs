@@ -14,6 +14,7 @@ use crate::error::BenchError;
 use crate::figure::{Figure, Samples, Target, Unit};
 use crate::native::{Encoding, Native, transact};
 use crate::programs::Programs;
+use crate::roundtrip::bare_batch;
 use crate::socket::{Socket, in_time};
 
 const BATCHES: usize = 40;
@@ -37,7 +38,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>, BenchError> 
             in_time("a batch through the relay", relayed.batch()).await?,
             in_time("a batch through the server", in_memory.batch()).await?,
             in_time("a durable batch", logged.batch()).await?,
-            in_time("a batch of bare commits", commits(&mut bare)).await?,
+            in_time("a batch of bare commits", bare_batch(&mut bare)).await?,
         ];
         if batch >= WARM_UP_BATCHES {
             times.iter_mut().zip(round).for_each(|(all, of_batch)| all.extend(of_batch));
@@ -124,14 +125,4 @@ impl Pair {
         }
         Ok(times)
     }
-}
-
-async fn commits(bare: &mut BareLog) -> Result<Samples, BenchError> {
-    let mut times = Samples::default();
-    for _ in 0..ROUNDS_PER_BATCH {
-        let start = Instant::now();
-        bare.append(1).await?;
-        times.push_micros(start.elapsed());
-    }
-    Ok(times)
 }

@@ -237,8 +237,7 @@ mod tests {
         let table = AppTable::open(&path).await.unwrap();
         let record = table.find(id).await.unwrap().unwrap();
         assert_eq!((&*record.title, &record.settings), ("old", &AppSettings::default()));
-        let mut settings = AppSettings::default();
-        settings.operators = true;
+        let settings = AppSettings { operators: true, ..AppSettings::default() };
         table.set_settings(id, &settings).await.unwrap();
         table.close().await.unwrap();
 
