@@ -2,92 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+mod program;
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value as Json, json};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+use serde_json::json;
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tricedb");
-
-fn run(dir: &Path, arguments: &[&str]) -> Output {
-    Command::new(PROGRAM)
-        .args(arguments)
-        .current_dir(dir)
-        .env_remove("TRICEDB_ADMIN_TOKEN")
-        .env_remove("RUST_LOG")
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// The last line of what a command that succeeded printed, as JSON.
-fn result(output: &Output) -> Json {
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap()
-}
-
-/// What a command that failed said.
-fn failure(output: &Output, code: i32) -> String {
-    assert_eq!(output.status.code(), Some(code), "{output:?}");
-    assert_eq!(text(&output.stdout), "");
-    text(&output.stderr)
-}
-
-/// A server in its own process, killed if the test fails.
-struct Server {
-    process: Child,
-    output: BufReader<ChildStdout>,
-    /// What it printed before it was ready.
-    printed: Vec<String>,
-    url: String,
-}
-
-impl Server {
-    fn start(dir: &Path, arguments: &[&str]) -> Self {
-        let mut process = Command::new(PROGRAM)
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .current_dir(dir)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut output = BufReader::new(process.stdout.take().unwrap());
-        let mut printed = Vec::new();
-        let url = loop {
-            let mut line = String::new();
-            assert_ne!(output.read_line(&mut line).unwrap(), 0, "ended before it was ready");
-            match line.trim_end().strip_prefix("listening on ") {
-                Some(url) => break url.to_owned(),
-                None => printed.push(line.trim_end().to_owned()),
-            }
-        };
-        Self { process, output, printed, url }
-    }
-
-    /// Ends it as a service manager does; whether it ended well, and all that it had printed since.
-    fn stop(mut self, signal: Signal) -> (Option<i32>, String) {
-        kill_process(Pid::from_child(&self.process), signal).unwrap();
-        let status = self.process.wait().unwrap();
-        let mut rest = String::new();
-        self.output.read_to_string(&mut rest).unwrap();
-        self.process.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
-        (status.code(), rest)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use program::{PROGRAM, Server, failure, result, run, text};
 
 const ID: &str = "11111111-1111-4111-8111-111111111111";
 
