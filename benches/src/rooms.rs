@@ -61,8 +61,6 @@ pub(crate) async fn run(programs: &Programs) -> Result<Vec<Figure>, BenchError> 
 async fn change_of_presence(programs: &Programs, size: usize) -> Result<Vec<Figure>, BenchError> {
     let server = programs.memory_server()?;
     let app = make_app(server.address()).await?;
-    let mut speaker = Session::open(server.address(), app).await?;
-    enter(&mut speaker, &presence(0)).await?;
     let mut served = Audience::new(size);
     for _ in 0..size {
         let mut session = Session::open(server.address(), app).await?;
@@ -78,6 +76,10 @@ async fn change_of_presence(programs: &Programs, size: usize) -> Result<Vec<Figu
         let socket = connect().await?;
         bare.tasks.spawn(listen(Member::Bare(socket), bare.report.clone()));
     }
+
+    // Last, for nobody answers its pings until it speaks.
+    let mut speaker = Session::open(server.address(), app).await?;
+    enter(&mut speaker, &presence(0)).await?;
 
     let (mut times, mut bare_times) = (Samples::default(), Samples::default());
     let mut cpu = [Duration::ZERO; 2];
