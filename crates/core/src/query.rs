@@ -38,10 +38,12 @@
 //! no double can hold is null.
 
 mod aggregate;
+mod budget;
 mod builder;
 mod canonical;
 mod check;
 mod condition;
+mod cut;
 mod error;
 mod evaluate;
 mod explain;

@@ -134,6 +134,20 @@ fn the_work_follows_the_answer_and_not_the_data() {
     let at = 19_000_i64;
     let after = json!([todo(19_000), attr_id(TODO_ID), todo(19_000), at]);
     check(&index, json!({"todos": {"$": {"after": after, "limit": 10}}}), "todos", 10, 50);
+    // So is one by its number, where nothing is filtered.
+    let offset = json!({"order": {"rank": "desc"}, "offset": 15_000, "limit": 10});
+    check(&index, json!({"todos": {"$": offset}}), "todos", 10, 50);
+    // Few candidates of an index are better than a long walk in order; many are not.
+    let recent = json!({"order": {"serverCreatedAt": "desc"}, "limit": 50});
+    let mut few = recent.clone();
+    few["where"] = json!({"rank": {"$lt": 500}});
+    check(&index, json!({"todos": {"$": few}}), "todos", 50, 3_000);
+    let mut many = recent;
+    many["where"] = json!({"rank": {"$lt": 4_000}});
+    check(&index, json!({"todos": {"$": many}}), "todos", 50, 1_500);
+    // A walk in vain is given up early.
+    let vain = json!({"where": {"done": "no"}, "order": {"serverCreatedAt": "asc"}, "limit": 50});
+    check(&index, json!({"todos": {"$": vain}}), "todos", 0, all * 2 + all / 5);
     // What no index serves looks at everything once or twice, not more.
     let none = json!({"where": {"done": "no"}, "order": {"rank": "asc"}, "limit": 5});
     check(&index, json!({"todos": {"$": none}}), "todos", 0, 3 * all);

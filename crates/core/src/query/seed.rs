@@ -58,10 +58,10 @@ impl<V: Visibility> Reader<'_, V> {
         while let Some((from, step)) = scope.vars[at].from.first() {
             let mut before = Vec::with_capacity(found.len());
             for entity in found {
-                self.extend_back(*step, entity, &mut before);
-                if before.len() > cap {
+                if before.len() + self.count_back(*step, entity) > cap {
                     return None;
                 }
+                self.extend_back(*step, entity, &mut before);
             }
             before.sort_unstable();
             before.dedup();
@@ -69,6 +69,17 @@ impl<V: Visibility> Reader<'_, V> {
             at = *from;
         }
         Some(found)
+    }
+
+    /// How many entities there are from which a link leads to one.
+    fn count_back(&self, step: Step, entity: Handle) -> usize {
+        self.count(1);
+        match step.direction {
+            Direction::Forward => self.index.sources(step.slot, entity).len(),
+            Direction::Reverse => {
+                self.index.row_at(entity).map_or(0, |row| row.links(step.slot).len())
+            }
+        }
     }
 
     /// Adds the entities from which a link leads to one.
@@ -96,10 +107,10 @@ impl<V: Visibility> Reader<'_, V> {
             (Test::Never, _) => {}
             (Test::Target(ids), Way::Link(step)) => {
                 for target in ids.iter().filter_map(|id| self.index.handle(*id)) {
-                    self.extend_back(step, target, &mut found);
-                    if found.len() > cap {
+                    if found.len() + self.count_back(step, target) > cap {
                         return None;
                     }
+                    self.extend_back(step, target, &mut found);
                 }
             }
             (Test::Is(values), Way::Data) => {

@@ -3,10 +3,11 @@
 //! Two ways lead to a page. *Walking* follows an index that is already in order and stops early.
 //! *Gathering* judges all candidates and sorts what the page needs. Both give the same.
 
-use std::cmp::Ordering;
 use std::ops::Bound;
 
+use super::budget::{Budget, Exhausted};
 use super::condition::Reader;
+use super::cut::{Beyond, Foremost, Placed, cut, skips};
 use super::form::{Cursor, Edge, Page, Sense};
 use super::live::{Entry, Key};
 use super::options::Window;
@@ -46,36 +47,36 @@ pub(super) struct Fetched {
     pub(super) by: Fetch,
 }
 
-/// Rows walked without finding enough before gathering is tried instead, as a part of all.
-const BUDGET_PART: u64 = 16;
-const BUDGET_MIN: u64 = 256;
+/// So few candidates are looked for first, whatever is asked.
+const FEW: usize = 32;
+/// So few candidates are gathered at once where everything is asked.
+const UNLIMITED_FEW: usize = 1_024;
 
-/// A walk looked at more rows than it may.
-struct Exhausted;
-
-/// A row with its place in the order.
-type Placed<K> = (K, EntityId, Handle);
+/// How many candidates are better gathered than looked for along the order: if matches are spread evenly a
+/// walk to so many of them passes more rows.
+fn worth_gathering(wanted: usize, all: u64) -> usize {
+    let spread = (wanted as u64).saturating_mul(all).isqrt().min(all / 4);
+    usize::try_from(spread).unwrap_or(usize::MAX).max(wanted.saturating_mul(2))
+}
 
 impl<V: Visibility> Reader<'_, V> {
     /// The page of a form.
     pub(super) fn page(&self, body: &Body, paged: bool) -> Rows {
         let all = self.index.holder_count(body.space);
-        let budget = BUDGET_MIN.max(all / BUDGET_PART);
         let quarter = usize::try_from(all / 4).unwrap_or(usize::MAX);
         let Some(filter) = &body.filter else {
-            let walked = self.walk_page(body, paged, u64::MAX);
+            let walked = self.walk_page(body, paged, Budget::unlimited());
             return walked.unwrap_or_else(|| self.gather_members(body));
         };
         let wanted =
             body.page.limit.map(|limit| limit.saturating_add(body.page.offset.unwrap_or(0)));
-        let few = wanted.map_or(1024, |wanted| wanted.saturating_mul(2));
-        for cap in [32, few] {
+        for cap in [FEW, wanted.map_or(UNLIMITED_FEW, |wanted| worth_gathering(wanted, all))] {
             if let Some(found) = self.candidates(filter, cap) {
                 return self.gather(body, &found);
             }
         }
-        if wanted.is_some()
-            && let Some(rows) = self.walk_page(body, paged, budget)
+        if let Some(wanted) = wanted
+            && let Some(rows) = self.walk_page(body, paged, Budget::new(all, wanted))
         {
             return rows;
         }
@@ -83,7 +84,7 @@ impl<V: Visibility> Reader<'_, V> {
             Some(found) => self.gather(body, &found),
             None if wanted.is_some() => self.gather_members(body),
             None => {
-                let walked = self.walk_page(body, paged, u64::MAX);
+                let walked = self.walk_page(body, paged, Budget::unlimited());
                 walked.unwrap_or_else(|| self.gather_members(body))
             }
         }
@@ -115,24 +116,27 @@ impl<V: Visibility> Reader<'_, V> {
         let all = self.index.holder_count(body.space);
         let quarter = usize::try_from(all / 4).unwrap_or(usize::MAX);
         let walk = |budget| self.fetch_walking(body, reversed, (&from, &to), count, budget);
-        let among =
-            |found: &[Handle], by| self.fetch_among(body, reversed, (&from, &to), count, found, by);
+        let among = |found: &[Handle]| {
+            let found = found.iter().copied();
+            self.fetch_among(body, reversed, (&from, &to), count, found, Fetch::Seed)
+        };
         let scan = || {
-            let members: Vec<Handle> = self.index.holders(body.space).collect();
-            among(&members, Fetch::Scan)
+            let members = self.index.holders(body.space);
+            self.fetch_among(body, reversed, (&from, &to), count, members, Fetch::Scan)
         };
         let Some(filter) = &body.filter else {
-            return walk(u64::MAX).unwrap_or_else(scan);
+            return walk(Budget::unlimited()).unwrap_or_else(scan);
         };
         let is_limited = count < usize::MAX;
-        for cap in [32, if is_limited { count.saturating_mul(2) } else { 1024 }] {
+        let few = if is_limited { worth_gathering(count, all) } else { UNLIMITED_FEW };
+        for cap in [FEW, few] {
             if let Some(found) = self.candidates(filter, cap) {
-                return among(&found, Fetch::Seed);
+                return among(&found);
             }
         }
-        let walked = is_limited.then(|| walk(BUDGET_MIN.max(all / BUDGET_PART))).flatten();
+        let walked = is_limited.then(|| walk(Budget::new(all, count))).flatten();
         walked.unwrap_or_else(|| match self.candidates(filter, quarter) {
-            Some(found) => among(&found, Fetch::Seed),
+            Some(found) => among(&found),
             None => scan(),
         })
     }
@@ -143,7 +147,7 @@ impl<V: Visibility> Reader<'_, V> {
         reversed: bool,
         (from, to): (&Limit, &Limit),
         count: usize,
-        mut budget: u64,
+        mut budget: Budget,
     ) -> Option<Fetched> {
         let walker = Walker::new(self, body)?;
         let place = |bound: &Bound<(Key, EntityId)>| {
@@ -173,7 +177,7 @@ impl<V: Visibility> Reader<'_, V> {
         reversed: bool,
         (from, to): (&Limit, &Limit),
         count: usize,
-        candidates: &[Handle],
+        candidates: impl Iterator<Item = Handle>,
         by: Fetch,
     ) -> Fetched {
         let sense = if reversed { body.order.sense.flipped() } else { body.order.sense };
@@ -196,15 +200,15 @@ impl<V: Visibility> Reader<'_, V> {
                     Bound::Unbounded => true,
                 }
         };
-        let admitted = candidates.iter().filter(|found| self.admits(body, **found));
-        let mut entries: Vec<Entry> =
-            admitted.map(|found| self.entry(body, *found)).filter(within).collect();
-        let more = entries.len() > count;
-        if more {
-            let by_place = |a: &Entry, b: &Entry| order((&a.key, a.entity), (&b.key, b.entity));
-            entries.select_nth_unstable_by(count, by_place);
-            entries.truncate(count);
+        let by_place = |a: &Entry, b: &Entry| order((&a.key, a.entity), (&b.key, b.entity));
+        let mut foremost = Foremost::new(count, by_place);
+        for found in candidates.filter(|found| self.admits(body, *found)) {
+            let entry = self.entry(body, found);
+            if within(&entry) {
+                foremost.push(entry);
+            }
         }
+        let (entries, more) = foremost.finish();
         Fetched { entries, more, by }
     }
 
@@ -241,7 +245,11 @@ impl<V: Visibility> Reader<'_, V> {
         };
         let order = Order { by, sense: body.order.sense };
         let found = self.matches(body);
-        Rows { has_next: false, has_previous: false, ..self.gather_by(body, order, &page, &found) }
+        Rows {
+            has_next: false,
+            has_previous: false,
+            ..self.gather_by(body, order, &page, found.into_iter())
+        }
     }
 
     /// Whether an entity belongs to a form, as far as it can tell by itself.
@@ -251,26 +259,30 @@ impl<V: Visibility> Reader<'_, V> {
     }
 
     fn gather_members(&self, body: &Body) -> Rows {
-        let members: Vec<Handle> = self.index.holders(body.space).collect();
-        let rows = self.gather(body, &members);
         self.found_by(Fetch::Scan);
-        rows
+        self.gather_by(body, body.order, &body.page, self.index.holders(body.space))
     }
 
     fn gather(&self, body: &Body, candidates: &[Handle]) -> Rows {
         self.found_by(Fetch::Seed);
-        self.gather_by(body, body.order, &body.page, candidates)
+        self.gather_by(body, body.order, &body.page, candidates.iter().copied())
     }
 
-    fn gather_by(&self, body: &Body, order: Order, page: &Page, candidates: &[Handle]) -> Rows {
-        let found = candidates.iter().filter(|found| self.admits(body, **found));
+    fn gather_by(
+        &self,
+        body: &Body,
+        order: Order,
+        page: &Page,
+        candidates: impl Iterator<Item = Handle>,
+    ) -> Rows {
+        let found = candidates.filter(|found| self.admits(body, *found));
         match order.by {
             OrderKey::Created => {
-                let rows = found.map(|found| self.by_creation(body, *found)).collect();
+                let rows = found.map(|found| self.by_creation(body, found));
                 cut(rows, page, order.sense, |cursor| cursor.created_at)
             }
             OrderKey::Attr(_, checked) => {
-                let rows = found.map(|found| self.by_value(order.by, *found)).collect();
+                let rows = found.map(|found| self.by_value(order.by, found));
                 cut(rows, page, order.sense, |cursor| SortKey::of(&cursor.value, checked))
             }
         }
@@ -300,7 +312,7 @@ impl<V: Visibility> Reader<'_, V> {
     }
 
     /// Walks an index in order. `None` if there is none, or if the walk would cost more than `budget`.
-    fn walk_page(&self, body: &Body, paged: bool, budget: u64) -> Option<Rows> {
+    fn walk_page(&self, body: &Body, paged: bool, budget: Budget) -> Option<Rows> {
         let walker = Walker::new(self, body)?;
         let mut budget = budget;
         let rows = walker.page(paged, &mut budget).ok()?;
@@ -337,6 +349,15 @@ impl Iterator for Walk<'_> {
             Self::Created(walk, Sense::Descending) => walk.next_back(),
             Self::Value(walk, Sense::Ascending) => walk.next(),
             Self::Value(walk, Sense::Descending) => walk.next_back(),
+        }
+    }
+
+    fn nth(&mut self, skip: usize) -> Option<Handle> {
+        match self {
+            Self::Created(walk, Sense::Ascending) => walk.nth(skip),
+            Self::Created(walk, Sense::Descending) => walk.nth_back(skip),
+            Self::Value(walk, Sense::Ascending) => walk.nth(skip),
+            Self::Value(walk, Sense::Descending) => walk.nth_back(skip),
         }
     }
 }
@@ -376,24 +397,41 @@ impl<'a, V: Visibility> Walker<'a, V> {
         }
     }
 
-    fn next(&self, walk: &mut Walk<'a>, budget: &mut u64) -> Result<Option<Handle>, Exhausted> {
+    fn next(&self, walk: &mut Walk<'a>, budget: &mut Budget) -> Result<Option<Handle>, Exhausted> {
         for found in walk {
-            *budget = budget.checked_sub(1).ok_or(Exhausted)?;
+            budget.pass(found)?;
             if self.reader.admits(self.body, found) {
+                budget.found();
                 return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    fn page(&self, paged: bool, budget: &mut u64) -> Result<Rows, Exhausted> {
+    /// Whether everything in the index of the order belongs to the form, so that rows need no look to be
+    /// skipped.
+    fn admits_all(&self) -> bool {
+        let lone = match self.body.order.by {
+            OrderKey::Created => 0,
+            OrderKey::Attr(slot, _) => self.reader.index.lacking_count(slot, self.body.space),
+        };
+        V::ALL && self.body.filter.is_none() && lone == 0
+    }
+
+    fn page(&self, paged: bool, budget: &mut Budget) -> Result<Rows, Exhausted> {
         let (page, sense) = (&self.body.page, self.body.order.sense);
         let toward = if page.last { sense.flipped() } else { sense };
         let bounds = (self.bound(page.after.as_ref()), self.bound(page.before.as_ref()));
         let mut walk = self.walk(bounds.0, bounds.1, toward).ok_or(Exhausted)?;
-        for _ in 0..page.offset.unwrap_or(0) {
-            if self.next(&mut walk, budget)?.is_none() {
-                break;
+        let offset = page.offset.unwrap_or(0);
+        if offset > 0 && self.admits_all() {
+            self.reader.count(1);
+            walk.nth(offset - 1);
+        } else {
+            for _ in 0..offset {
+                if self.next(&mut walk, budget)?.is_none() {
+                    break;
+                }
             }
         }
         let limit = page.limit.unwrap_or(usize::MAX);
@@ -455,101 +493,4 @@ impl<'a, V: Visibility> Walker<'a, V> {
 enum Side {
     After,
     Before,
-}
-
-/// How to tell whether matches lie beyond an end of a page.
-enum Beyond {
-    /// None do.
-    Nothing,
-    /// They do if the limit cut some off.
-    Cut,
-    /// Any match will do, also one outside the cursors.
-    Look,
-}
-
-impl Beyond {
-    const fn next(page: &Page) -> Self {
-        match (&page.limit, &page.before, page.last) {
-            (None, None, _) => Self::Nothing,
-            (Some(_), None, false) => Self::Cut,
-            _ => Self::Look,
-        }
-    }
-
-    fn previous(page: &Page, empty: bool) -> Self {
-        if empty && skips(page) {
-            return Self::Nothing;
-        }
-        match (&page.after, page.offset.unwrap_or(0), page.last) {
-            (None, 0, false) => Self::Nothing,
-            (None, _, true) => Self::Cut,
-            _ => Self::Look,
-        }
-    }
-}
-
-/// Whether rows are skipped, which an empty page takes for rows before it.
-fn skips(page: &Page) -> bool {
-    page.offset.is_some_and(|offset| offset > 0) || page.after.is_some()
-}
-
-/// Cuts a page out of all matches.
-fn cut<K: Ord + Clone>(
-    rows: Vec<Placed<K>>,
-    page: &Page,
-    sense: Sense,
-    key: impl Fn(&Cursor) -> K,
-) -> Rows {
-    let cmp = |a: (&K, EntityId), b: (&K, EntityId)| match sense {
-        Sense::Ascending => a.cmp(&b),
-        Sense::Descending => b.cmp(&a),
-    };
-    let against = |row: &Placed<K>, edge: &Edge| {
-        let place = key(&edge.cursor);
-        cmp((&row.0, row.1), (&place, edge.cursor.entity))
-    };
-    let (mut inside, outside): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| {
-        let starts = page.after.as_ref().is_none_or(|edge| match against(row, edge) {
-            Ordering::Equal => edge.inclusive,
-            order => order.is_gt(),
-        });
-        starts
-            && page.before.as_ref().is_none_or(|edge| match against(row, edge) {
-                Ordering::Equal => edge.inclusive,
-                order => order.is_lt(),
-            })
-    });
-    let toward = |a: &Placed<K>, b: &Placed<K>| {
-        let order = cmp((&a.0, a.1), (&b.0, b.1));
-        if page.last { order.reverse() } else { order }
-    };
-    let offset = page.offset.unwrap_or(0);
-    let until = offset.saturating_add(page.limit.unwrap_or(usize::MAX));
-    let more = inside.len() > until;
-    if more {
-        inside.select_nth_unstable_by(until, toward);
-    }
-    let head = until.min(inside.len());
-    inside[..head].sort_unstable_by(toward);
-    let mut chosen: Vec<Placed<K>> = inside[offset.min(head)..head].to_vec();
-    if page.last {
-        chosen.reverse();
-    }
-    let any = |wanted: Ordering, at: Option<&Placed<K>>| {
-        at.is_some_and(|at| {
-            let mut all = inside.iter().chain(&outside);
-            all.any(|row| cmp((&row.0, row.1), (&at.0, at.1)) == wanted)
-        })
-    };
-    let has_next = match Beyond::next(page) {
-        Beyond::Nothing => false,
-        Beyond::Cut => more,
-        Beyond::Look => any(Ordering::Greater, chosen.last()),
-    };
-    let has_previous = match Beyond::previous(page, chosen.is_empty()) {
-        Beyond::Nothing => chosen.is_empty() && skips(page),
-        Beyond::Cut => more,
-        Beyond::Look => any(Ordering::Less, chosen.first()),
-    };
-    Rows { handles: chosen.into_iter().map(|row| row.2).collect(), has_next, has_previous }
 }
