@@ -142,8 +142,16 @@ fn every_change(app: &App<'_>) {
     let less = posts(json!({"heading": attr("string", false, false, false)}));
     assert_eq!(app.push(&less, &[])["kept"], json!(["posts.slug"]));
     assert_eq!(app.posts()[0]["slug"], "a");
-    app.push(&less, &["--overwrite"]);
+    let done = app.push(&less, &["--overwrite"]);
+    assert_eq!(done["steps"][0][0], "delete-attr", "{done}");
     assert_eq!(app.posts()[0], json!({"id": IDS[0], "heading": "one"}));
+    let deleted = done["steps"][0][1].as_str().unwrap();
+    let back = app.json(&["schema", "restore", deleted]);
+    assert_eq!(back["attr"], "posts.slug");
+    assert_eq!(app.posts()[0]["slug"], "a");
+    let nothing = failure(&app.run(&["schema", "restore", IDS[0]]), 1);
+    assert!(nothing.contains(IDS[0]), "{nothing}");
+    app.push(&less, &["--overwrite"]);
     app.transact(&json!([["update", "posts", IDS[0], {"heading": null}]]));
 
     let wrong = json!({"entities": {"posts": {"attrs": {"heading": attr("colour", true, false, false)}}},

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
+use tricedb_core::id::AttrId;
 use tricedb_core::index::TripleIndex;
 use tricedb_core::schema::{self, Rename, Schema, SchemaStep, from_catalog};
 use tricedb_core::tx::TxStep;
@@ -30,6 +31,7 @@ enum SchemaCommand {
     Pull(PullArguments),
     Plan(PushArguments),
     Push(PushArguments),
+    Restore(RestoreArguments),
 }
 
 /// Prints the schema that an app has, in the form that push reads
@@ -60,6 +62,18 @@ struct PushArguments {
     json: bool,
 }
 
+/// Brings a deleted attribute back with its values, neither indexed nor required
+#[derive(Args, Debug)]
+struct RestoreArguments {
+    /// The attribute's id, which the push that deleted it told
+    attr: Uuid,
+    #[command(flatten)]
+    target: Target,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 fn read_rename(text: &str) -> Result<Rename, String> {
     text.parse().map_err(|error: schema::SchemaError| error.detail().to_owned())
 }
@@ -69,6 +83,7 @@ pub(crate) async fn run(arguments: &SchemaArguments) -> Result<(), Failure> {
         SchemaCommand::Pull(arguments) => pull(arguments).await,
         SchemaCommand::Plan(arguments) => plan(arguments).await,
         SchemaCommand::Push(arguments) => push(arguments).await,
+        SchemaCommand::Restore(arguments) => restore(arguments).await,
     }
 }
 
@@ -124,6 +139,25 @@ async fn push(arguments: &PushArguments) -> Result<(), Failure> {
         failures if failures.is_empty() => Ok(()),
         failures => Err(Failure::Schema(failures.join("\n"))),
     }
+}
+
+async fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
+    let id = AttrId::new(arguments.attr);
+    let place = Place::open(&arguments.target).await?;
+    let change = place.apply(vec![SchemaStep::Attr(TxStep::RestoreAttr(id))]).await;
+    let index = place.attributes().await;
+    place.close().await?;
+    let (change, index) = (change?, index?);
+    let attr = index.catalog().get(id).ok_or_else(|| {
+        Failure::Schema(format!("there is no deleted attribute with the id {id}"))
+    })?;
+    let name = format!("{}.{}", attr.etype(), attr.label());
+    let mut out = io::stdout().lock();
+    match arguments.json {
+        true => writeln!(out, "{}", json!({ "attr": name, "tx_id": change.tx_id }))?,
+        false => writeln!(out, "~ {name}  is back")?,
+    }
+    Ok(out.flush()?)
 }
 
 async fn push_to(

@@ -10,7 +10,9 @@ use tricedb_core::tx::TxStep;
 pub(super) fn line(step: &SchemaStep, steps: &[SchemaStep], index: &TripleIndex) -> String {
     match step {
         SchemaStep::Attr(TxStep::AddAttr(attr)) => format!("+ {}", added(attr)),
-        SchemaStep::Attr(TxStep::DeleteAttr(_)) => format!("- {}", name(step, index)),
+        SchemaStep::Attr(TxStep::DeleteAttr(id)) => {
+            format!("- {}  deleted; its id is {id}", name(step, index))
+        }
         SchemaStep::Attr(TxStep::UpdateAttr(_, fields)) => {
             let old = name(step, index);
             let part = |at: usize| fields.get("forward-identity")?.get(at)?.as_str();
