@@ -16,16 +16,20 @@ mod aggregate;
 mod branch;
 mod change;
 mod delta;
+mod facts;
 mod live_query;
 mod ordered;
 mod reach;
 mod roots;
 mod route;
+mod router;
 mod set;
 
 pub use change::{Change, LevelId, RowChange, RowChangeKind};
 pub use delta::Delta;
+pub use facts::{FactPut, FactsChange};
 pub use live_query::{Counters, LiveQuery};
+pub use router::Router;
 pub use set::{LiveId, LiveSet, Touched};
 
 pub(in crate::query) use ordered::{Entry, Key};

@@ -55,7 +55,8 @@ impl ReadSet {
         self.attrs.iter().copied()
     }
 
-    fn reads(&self, attr: AttrId, catalog: &AttrCatalog) -> bool {
+    /// Whether an attribute is read.
+    pub fn reads(&self, attr: AttrId, catalog: &AttrCatalog) -> bool {
         self.attrs.contains(&attr) || catalog.get(attr).is_some_and(|attr| self.returns(attr))
     }
 

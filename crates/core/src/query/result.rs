@@ -195,7 +195,7 @@ impl QueryResult {
 }
 
 impl PageInfo {
-    fn to_json(&self, spelling: Spelling) -> Json {
+    pub(super) fn to_json(&self, spelling: Spelling) -> Json {
         let cursor = |cursor: &Option<Cursor>| match cursor {
             Some(at) => json!([at.entity, at.attr, at.value, at.created_at]),
             None => Json::Null,

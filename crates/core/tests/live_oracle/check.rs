@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use tricedb_core::attr::Attr;
-use tricedb_core::id::EntityId;
+use tricedb_core::id::{AttrId, EntityId};
 use tricedb_core::index::TripleIndex;
-use tricedb_core::query::live::{Change, LevelId, LiveId, LiveQuery, LiveSet, RowChangeKind};
+use tricedb_core::query::live::{
+    Change, Delta, LevelId, LiveId, LiveQuery, LiveSet, RowChangeKind,
+};
 use tricedb_core::query::{self, EvalOptions, Inference, Query, QueryError, QueryResult};
+use tricedb_core::triple::Triple;
 use tricedb_core::tx::{Actor, Commit, ExecuteContext, execute, parse_steps};
 use uuid::Uuid;
 
@@ -29,6 +32,8 @@ pub(crate) struct Tally {
     pub(crate) fallbacks: u64,
     /// Queries that a set did not touch.
     pub(crate) passed_over: u64,
+    /// Times that a set's query told what became of its facts.
+    pub(crate) told_facts: u64,
 }
 
 impl Tally {
@@ -42,6 +47,7 @@ impl Tally {
         self.scans += other.scans;
         self.fallbacks += other.fallbacks;
         self.passed_over += other.passed_over;
+        self.told_facts += other.told_facts;
     }
 }
 
@@ -126,6 +132,52 @@ struct Follower {
     live: LiveQuery,
     shown: Option<Shown>,
     mirror: Lists,
+    /// The facts of the set's query, by what is said of them; `None` if it does not tell.
+    facts: Option<Facts>,
+}
+
+type Facts = BTreeMap<(EntityId, AttrId), Triple>;
+
+fn facts_of(live: &LiveQuery, index: &TripleIndex) -> Option<Facts> {
+    let result = live.result(index).ok().filter(|_| live.tells_facts())?;
+    let triples = result.triples(index).into_iter();
+    Some(triples.map(|fact| ((fact.entity, fact.attr), fact)).collect())
+}
+
+impl Follower {
+    /// Follows the facts by what is said of them.
+    fn follow_facts(
+        &mut self,
+        index: &TripleIndex,
+        delta: &Delta<'_>,
+        live: &LiveQuery,
+        change: Option<&Change>,
+    ) -> Result<(), String> {
+        let now = facts_of(live, index);
+        let told = change.filter(|change| !change.renewed);
+        let changed = told.and_then(|change| live.facts_changed(index, delta, change));
+        match (&mut self.facts, changed) {
+            (Some(facts), Some(changed)) => {
+                for lost in changed.lost {
+                    if facts.remove(&(lost.entity, lost.attr)).as_ref() != Some(&lost) {
+                        return Err(format!("{lost:?} was not held"));
+                    }
+                }
+                for put in changed.put {
+                    let key = (put.now.entity, put.now.attr);
+                    if facts.insert(key, put.now.clone()) != put.before {
+                        return Err(format!("{put:?} follows something else"));
+                    }
+                }
+            }
+            (facts, _) if change.is_some() => *facts = now.clone(),
+            _ => {}
+        }
+        if self.facts != now {
+            return Err(format!("{change:?}\n  the facts are {now:?}\n  not {:?}", self.facts));
+        }
+        Ok(())
+    }
 }
 
 /// The shape of a query: the levels below each level.
@@ -223,7 +275,9 @@ fn run(case: &Case) -> Result<Tally, String> {
             }
         };
         let id = set.insert(&world.index, &query, &options).map_err(|e| e.to_string())?;
-        let mut follower = Follower { id, query, live, shown: None, mirror: Lists::new() };
+        let facts = facts_of(&live, &world.index).filter(|_| options.evidence);
+        let (shown, mirror) = (None, Lists::new());
+        let mut follower = Follower { id, query, live, shown, mirror, facts };
         follower.mirror = follower.lists();
         follower.mirror.retain(|_, rows| !rows.is_empty());
         compare(&world.index, &mut follower, &options, None, &mut tally)
@@ -233,7 +287,7 @@ fn run(case: &Case) -> Result<Tally, String> {
     for (at, steps) in case.commits.iter().enumerate() {
         let Some(commit) = world.execute(steps) else { continue };
         tally.commits += 1;
-        tally.passed_over += set_follows(&mut world, &commit, &mut followers, &mut set, &options)
+        set_follows(&mut world, &commit, &mut followers, &mut set, &options, &mut tally)
             .map_err(|error| format!("commit {at}: {error}"))?;
         for follower in &mut followers {
             let change = follower.live.apply(&world.index, &commit);
@@ -255,23 +309,44 @@ fn run(case: &Case) -> Result<Tally, String> {
 }
 
 /// A set follows a commit, its taking back and the commit again, and changes each query as it would alone.
-/// Gives how many queries it rightly passed over.
 fn set_follows(
     world: &mut World,
     commit: &Commit,
     followers: &mut [Follower],
     set: &mut LiveSet,
     options: &EvalOptions,
-) -> Result<u64, String> {
-    let mut passed_over = 0;
+    tally: &mut Tally,
+) -> Result<(), String> {
     let inverse = commit.inverse();
     for (round, commit) in [commit, &inverse, commit].into_iter().enumerate() {
         if round > 0 {
             world.index.apply(commit);
         }
         let index = &world.index;
-        let touched = set.apply(index, commit);
-        for follower in followers.iter() {
+        let delta = Delta::new(index, commit);
+        let before: Vec<_> = followers
+            .iter()
+            .map(|follower| set.get(follower.id)?.facts_before(index, &delta))
+            .collect();
+        let touched = set.apply_delta(index, commit, &delta);
+        for (follower, before) in followers.iter_mut().zip(before) {
+            if let (Some(before), Some(facts), true) = (before, &follower.facts, options.evidence) {
+                let before: Facts =
+                    before.into_iter().map(|fact| ((fact.entity, fact.attr), fact)).collect();
+                if before != *facts {
+                    return Err(format!("round {round}: held {facts:?}, said to be {before:?}"));
+                }
+            }
+            if let Some(live) = set.get(follower.id).filter(|_| options.evidence) {
+                let change = touched.iter().find(|touched| touched.id == follower.id);
+                let change = change.map(|touched| touched.change.as_ref());
+                match change {
+                    Some(Err(_)) => follower.facts = None,
+                    Some(Ok(change)) => follower.follow_facts(index, &delta, live, Some(change))?,
+                    None => follower.follow_facts(index, &delta, live, None)?,
+                }
+                tally.told_facts += u64::from(follower.facts.is_some());
+            }
             let of = |follower: &Follower| touched.iter().find(|touched| touched.id == follower.id);
             let live = set.get(follower.id).ok_or("the set lost a query")?;
             let scratch = query::evaluate(index, &follower.query, options);
@@ -305,7 +380,7 @@ fn set_follows(
                     }
                 }
                 None => {
-                    passed_over += 1;
+                    tally.passed_over += 1;
                     let is_same = follower.shown.as_ref().is_none_or(|shown| *shown == got);
                     if !alone.is_empty() || !is_same {
                         return Err(format!("the set passes over {query}, which has {alone:?}"));
@@ -314,7 +389,7 @@ fn set_follows(
             }
         }
     }
-    Ok(passed_over)
+    Ok(())
 }
 
 fn compare(

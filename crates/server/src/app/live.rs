@@ -1,14 +1,12 @@
-//! The live queries of an app: each is evaluated and encoded once for all sessions that hold it.
+//! The live queries of plain sessions: each is kept up to date and encoded once for all who hold it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
-use tricedb_core::id::AttrId;
 use tricedb_core::index::TripleIndex;
-use tricedb_core::query::{
-    AllVisible, EvalOptions, Inference, Plan, Query, QueryError, QueryResult, ReadSet,
-};
+use tricedb_core::query::live::{self, LiveSet};
+use tricedb_core::query::{EvalOptions, Inference, Query, QueryError, QueryResult, ReadSet};
 use tricedb_core::tx::Commit;
 use tricedb_protocol::{ErrorBody, ReturnType};
 
@@ -41,14 +39,16 @@ pub(super) struct LiveId(u32);
 #[derive(Debug)]
 pub(super) struct LiveQuery {
     pub(super) key: LiveKey,
-    query: Query,
     /// The query as the first subscriber wrote it.
     pub(super) echo: Arc<str>,
-    reads: ReadSet,
-    plan: Result<Arc<Plan>, QueryError>,
+    /// Its rows; an error if it cannot be run, and then its subscriptions end.
+    rows: Result<live::LiveId, QueryError>,
+    /// What it depends on, if somebody wants to hear of every commit that may have touched it.
+    reads: Option<Box<ReadSet>>,
     answer: Option<Kept>,
     /// Grows whenever the answer changes; 0 before the first.
     pub(super) version: u64,
+    /// The answer is that of an earlier state.
     is_stale: bool,
     pub(super) subscribers: BTreeSet<SessionKey>,
 }
@@ -76,15 +76,28 @@ pub(super) struct LiveQueries {
     by_key: HashMap<LiveKey, LiveId, FxBuildHasher>,
     slots: Vec<Option<LiveQuery>>,
     free: Vec<LiveId>,
-    /// Which queries read an attribute.
-    readers: HashMap<AttrId, BTreeSet<LiveId>, FxBuildHasher>,
+    /// The rows of all queries.
+    set: LiveSet,
+    /// By the id of its rows, the query.
+    of_rows: Vec<LiveId>,
+    /// Queries of which somebody wants to hear with every commit that may have touched them.
+    attended: BTreeSet<LiveId>,
     stale: Vec<LiveId>,
     changed: Vec<LiveId>,
     kept: KeptFragments,
-    /// How many evaluations were made.
-    evaluations: u64,
+    /// How many answers were encoded.
+    encodings: u64,
     /// Whether the app understands what InstaQL does not have.
     pub(super) extensions: bool,
+}
+
+/// What a subscriber wants to hear of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hears {
+    /// Of changed results.
+    Changes,
+    /// Of every commit that may have touched the result.
+    EveryTouch,
 }
 
 /// When a fragment was encoded, in the order of all encodings.
@@ -134,11 +147,13 @@ impl LiveQueries {
             by_key: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
-            readers: HashMap::default(),
+            set: LiveSet::default(),
+            of_rows: Vec::new(),
+            attended: BTreeSet::new(),
             stale: Vec::new(),
             changed: Vec::new(),
             kept: KeptFragments::new(fragment_bytes_max),
-            evaluations: 0,
+            encodings: 0,
             extensions: false,
         }
     }
@@ -151,7 +166,8 @@ impl LiveQueries {
     #[cfg(test)]
     pub(super) fn holds_nothing(&self) -> bool {
         self.by_key.is_empty()
-            && self.readers.is_empty()
+            && self.set.holds_nothing()
+            && self.attended.is_empty()
             && self.slots.iter().all(Option::is_none)
             && self.free.len() == self.slots.len()
             && self.stale.is_empty()
@@ -169,18 +185,18 @@ impl LiveQueries {
         self.by_key.len()
     }
 
-    pub(super) const fn evaluations(&self) -> u64 {
-        self.evaluations
+    pub(super) const fn encodings(&self) -> u64 {
+        self.encodings
     }
 
     /// Enters a subscriber; the query is made live if it is not.
     pub(super) fn subscribe(
         &mut self,
         index: &TripleIndex,
-        query: Query,
+        query: &Query,
         form: ReturnType,
         rights: Rights,
-        session: SessionKey,
+        (session, hears): (SessionKey, Hears),
     ) -> LiveId {
         let key = LiveKey { canonical: query.canonical(), form, rights };
         let id = match self.by_key.get(&key) {
@@ -189,23 +205,26 @@ impl LiveQueries {
         };
         if let Some(live) = self.get_mut(id) {
             live.subscribers.insert(session);
+            if hears == Hears::EveryTouch {
+                live.reads = Some(Box::new(query.reads(index.catalog())));
+                self.attended.insert(id);
+            }
         }
         id
     }
 
-    fn insert(&mut self, index: &TripleIndex, query: Query, key: LiveKey) -> LiveId {
-        let reads = query.reads(index.catalog());
+    fn insert(&mut self, index: &TripleIndex, query: &Query, key: LiveKey) -> LiveId {
         let live = LiveQuery {
-            echo: query.json().to_string().into(),
-            plan: self.plan(index, &query, &key),
-            query,
+            echo: query.text(),
+            rows: self.set.insert(index, query, &self.options(key.rights)),
             key: key.clone(),
-            reads,
+            reads: None,
             answer: None,
             version: 0,
             is_stale: true,
             subscribers: BTreeSet::new(),
         };
+        let rows = live.rows.as_ref().ok().copied();
         let id = match self.free.pop() {
             Some(id) => {
                 self.slots[id.0 as usize] = Some(live);
@@ -216,27 +235,39 @@ impl LiveQueries {
                 LiveId(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
             }
         };
+        self.enter_rows(rows, id);
         self.by_key.insert(key, id);
-        self.enter_reads(id);
         id
     }
 
-    fn enter_reads(&mut self, id: LiveId) {
-        let Some(live) = self.slots[id.0 as usize].as_ref() else { return };
-        for attr in live.reads.attrs() {
-            self.readers.entry(attr).or_default().insert(id);
-        }
+    fn options(&self, rights: Rights) -> EvalOptions {
+        let mut options = EvalOptions::socket();
+        options.admin = rights == Rights::Admin;
+        options.extensions = self.extensions;
+        options
     }
 
-    fn leave_reads(&mut self, id: LiveId) {
-        let Some(live) = self.slots[id.0 as usize].as_ref() else { return };
-        for attr in live.reads.attrs() {
-            if let Some(readers) = self.readers.get_mut(&attr) {
-                readers.remove(&id);
-                if readers.is_empty() {
-                    self.readers.remove(&attr);
-                }
+    fn enter_rows(&mut self, rows: Option<live::LiveId>, id: LiveId) {
+        let Some(at) = rows.map(|rows| rows.0 as usize) else { return };
+        self.of_rows.resize(self.of_rows.len().max(at + 1), id);
+        self.of_rows[at] = id;
+    }
+
+    /// Evaluates every query anew, by what the app understands now.
+    pub(super) fn insert_anew(&mut self, index: &TripleIndex) {
+        for id in (0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX)).map(LiveId) {
+            let Some(live) = self.get(id) else { continue };
+            let (text, options) = (live.echo.clone(), self.options(live.key.rights));
+            if let Ok(rows) = live.rows {
+                self.set.remove(rows);
             }
+            let Some(query) = parsed(&text) else { continue };
+            let rows = self.set.insert(index, &query, &options);
+            self.enter_rows(rows.as_ref().ok().copied(), id);
+            if let Some(live) = self.get_mut(id) {
+                live.rows = rows;
+            }
+            mark_stale(&mut self.slots, id, &mut self.stale);
         }
     }
 
@@ -250,8 +281,11 @@ impl LiveQueries {
     }
 
     fn remove(&mut self, id: LiveId) {
-        self.leave_reads(id);
+        self.attended.remove(&id);
         if let Some(live) = self.slots[id.0 as usize].take() {
+            if let Ok(rows) = live.rows {
+                self.set.remove(rows);
+            }
             live.answer.iter().for_each(|kept| self.kept.leave(kept));
             self.by_key.remove(&live.key);
             // Lists may still name the id; what they mean for a later query at its place is harmless.
@@ -259,74 +293,24 @@ impl LiveQueries {
         }
     }
 
-    /// Marks the queries that a commit touches. The index is the one after the commit.
-    pub(super) fn feel(&mut self, commit: &Commit, index: &TripleIndex) {
-        if commit.attrs().next().is_some() {
-            self.feel_attrs(commit, index);
-            return;
-        }
-        let mut last = None;
-        for fact in commit.facts().filter(|fact| last.replace(fact.attr) != Some(fact.attr)) {
-            for id in self.readers.get(&fact.attr).into_iter().flatten() {
-                if let Some(live) = self.slots[id.0 as usize].as_mut()
-                    && !live.is_stale
-                {
-                    live.is_stale = true;
-                    self.stale.push(*id);
-                }
+    /// Follows a commit that was applied, or the inverse of one that was taken back. The index is the one
+    /// after it.
+    pub(super) fn follow(&mut self, commit: &Commit, index: &TripleIndex) {
+        for touched in self.set.apply(index, commit) {
+            if let Some(id) = self.of_rows.get(touched.id.0 as usize) {
+                mark_stale(&mut self.slots, *id, &mut self.stale);
             }
         }
-    }
-
-    /// After a change of attributes the touched queries are planned anew.
-    fn feel_attrs(&mut self, commit: &Commit, index: &TripleIndex) {
-        let touched: Vec<LiveId> = self
-            .ids()
-            .filter(|id| {
-                self.get(*id).is_some_and(|live| live.reads.touches(commit, index.catalog()))
-            })
-            .collect();
-        for id in touched {
-            self.replan(id, index);
-        }
-    }
-
-    fn plan(
-        &self,
-        index: &TripleIndex,
-        query: &Query,
-        key: &LiveKey,
-    ) -> Result<Arc<Plan>, QueryError> {
-        let mut options = EvalOptions::socket();
-        options.admin = key.rights == Rights::Admin;
-        options.extensions = self.extensions;
-        Plan::new(index, query, &options).map(Arc::new)
-    }
-
-    fn ids(&self) -> impl Iterator<Item = LiveId> + use<> {
-        (0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX)).map(LiveId)
-    }
-
-    fn replan(&mut self, id: LiveId, index: &TripleIndex) {
-        self.leave_reads(id);
-        let plan = self.get(id).map(|live| self.plan(index, &live.query, &live.key));
-        if let (Some(live), Some(plan)) = (self.get_mut(id), plan) {
-            live.reads = live.query.reads(index.catalog());
-            live.plan = plan;
-            if !live.is_stale {
-                live.is_stale = true;
-                self.stale.push(id);
+        for id in &self.attended {
+            let live = self.slots.get_mut(id.0 as usize).and_then(Option::as_mut);
+            let Some(live) = live.filter(|live| live.may_feel(commit, index)) else { continue };
+            if commit.changes_attrs()
+                && let Some(query) = parsed(&live.echo)
+            {
+                // Names may have come to mean something.
+                live.reads = Some(Box::new(query.reads(index.catalog())));
             }
-        }
-        self.enter_reads(id);
-    }
-
-    /// Plans and evaluates everything anew, when next asked for: after changes were taken back.
-    pub(super) fn feel_everything(&mut self, index: &TripleIndex) {
-        for id in self.ids() {
-            if self.get(id).is_some() {
-                self.replan(id, index);
-            }
+            mark_stale(&mut self.slots, *id, &mut self.stale);
         }
     }
 
@@ -340,7 +324,13 @@ impl LiveQueries {
         std::mem::take(&mut self.changed)
     }
 
-    /// The answer at the index's present state; evaluated only if it may differ from the one before.
+    /// Whether a query fits the attributes.
+    pub(super) fn can_run(&self, id: LiveId) -> bool {
+        let rows = self.get(id).and_then(|live| live.rows.as_ref().ok());
+        rows.and_then(|rows| self.set.get(*rows)).is_some_and(|rows| rows.refusal().is_none())
+    }
+
+    /// The answer at the index's present state; encoded only if it may differ from the one before.
     ///
     /// # Errors
     /// The query cannot be run on the present attributes.
@@ -351,8 +341,12 @@ impl LiveQueries {
         if let (false, Some(Kept::Whole { fragment, .. })) = (live.is_stale, &live.answer) {
             return Ok(Fresh { fragment: fragment.clone(), version: live.version });
         }
-        self.evaluations += 1;
-        let fragment = Arc::new(live.render(index)?);
+        let rows = live.rows.as_ref().map_err(query_refused)?;
+        let result = self.set.get(*rows).map(|rows| rows.result(index));
+        let result = result.ok_or_else(|| ErrorBody::internal("the query is gone"))?;
+        self.encodings += 1;
+        let fragment =
+            Arc::new(encode(live.key.form, &result.map_err(|e| query_refused(&e))?, index)?);
         live.is_stale = false;
         let is_equal = match &live.answer {
             None => false,
@@ -385,26 +379,45 @@ impl LiveQueries {
 }
 
 impl LiveQuery {
-    fn render(&self, index: &TripleIndex) -> Result<Fragment, ErrorBody> {
-        let plan = self.plan.as_ref().map_err(query_refused)?;
-        let result = QueryResult::run(plan, index, &AllVisible);
-        Ok(match self.key.form {
-            ReturnType::JoinRows => {
-                let mut bytes = Vec::with_capacity(256);
-                result.write_wire(index, &mut bytes);
-                let text = String::from_utf8(bytes)
-                    .map_err(|_| ErrorBody::internal("the result is not UTF-8"))?;
-                Fragment::new(text, "null".into())
-            }
-            ReturnType::Tree => {
-                let empty = || serde_json::json!({});
-                let meta = serde_json::json!({
-                    "page-info": result.page_info_json().unwrap_or_else(empty),
-                    "aggregate": result.aggregate_json().unwrap_or_else(empty),
-                });
-                let tree = result.to_object(index, Inference::Arrays);
-                Fragment::new(tree.to_string(), meta.to_string())
-            }
-        })
+    fn may_feel(&self, commit: &Commit, index: &TripleIndex) -> bool {
+        self.reads.as_ref().is_some_and(|reads| reads.touches(commit, index.catalog()))
     }
+}
+
+fn mark_stale(slots: &mut [Option<LiveQuery>], id: LiveId, stale: &mut Vec<LiveId>) {
+    if let Some(Some(live)) = slots.get_mut(id.0 as usize)
+        && !live.is_stale
+    {
+        live.is_stale = true;
+        stale.push(id);
+    }
+}
+
+fn parsed(text: &str) -> Option<Query> {
+    Query::try_from(serde_json::from_str::<serde_json::Value>(text).ok()?).ok()
+}
+
+fn encode(
+    form: ReturnType,
+    result: &QueryResult,
+    index: &TripleIndex,
+) -> Result<Fragment, ErrorBody> {
+    Ok(match form {
+        ReturnType::JoinRows => {
+            let mut bytes = Vec::with_capacity(256);
+            result.write_wire(index, &mut bytes);
+            let text = String::from_utf8(bytes)
+                .map_err(|_| ErrorBody::internal("the result is not UTF-8"))?;
+            Fragment::new(text, "null".into())
+        }
+        ReturnType::Tree => {
+            let empty = || serde_json::json!({});
+            let meta = serde_json::json!({
+                "page-info": result.page_info_json().unwrap_or_else(empty),
+                "aggregate": result.aggregate_json().unwrap_or_else(empty),
+            });
+            let tree = result.to_object(index, Inference::Arrays);
+            Fragment::new(tree.to_string(), meta.to_string())
+        }
+    })
 }

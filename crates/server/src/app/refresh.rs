@@ -18,7 +18,7 @@ struct Told {
 }
 
 impl AppState {
-    /// Evaluates what was touched and tells the sessions whose results changed; everyone, if attributes
+    /// Encodes what was touched and tells the sessions whose results changed; everyone, if attributes
     /// did. One refresh covers everything since the last one.
     pub(super) fn refresh(&mut self) {
         self.refresh_plain();
@@ -26,7 +26,7 @@ impl AppState {
     }
 
     fn refresh_plain(&mut self) {
-        let mut owed = self.evaluate_stale();
+        let mut owed = self.encode_stale();
         for live in self.live.take_changed() {
             let subscribers = self.live.get(live).into_iter().flat_map(|live| &live.subscribers);
             owed.extend(subscribers.map(|session| (*session, Some(live))));
@@ -60,9 +60,9 @@ impl AppState {
         }
     }
 
-    /// Evaluates touched queries. Gives the sessions of old clients that hold one, which want to hear of
+    /// Encodes the answers of touched queries. Gives the sessions of old clients that hold one, which want to hear of
     /// every refresh even if nothing changed.
-    fn evaluate_stale(&mut self) -> Vec<(SessionKey, Option<LiveId>)> {
+    fn encode_stale(&mut self) -> Vec<(SessionKey, Option<LiveId>)> {
         let mut owed = Vec::new();
         for live in self.live.take_stale() {
             let subscribers = match self.live.get(live) {
@@ -73,6 +73,12 @@ impl AppState {
                 self.sessions.get(session).is_some_and(|s| !s.open.features.skip_attrs)
             };
             owed.extend(subscribers.iter().copied().filter(is_old).map(|session| (session, None)));
+            let is_paused =
+                |session: &SessionKey| self.sessions.get(session).is_none_or(|s| s.is_paused);
+            if self.live.can_run(live) && subscribers.iter().all(is_paused) {
+                // It is encoded when somebody can take it.
+                continue;
+            }
             if let Err(body) = self.live.fresh(live, &self.index) {
                 let echo = self.live.get(live).map(|query| query.echo.clone()).unwrap_or_default();
                 let canonical = self.live.get(live).map(|query| query.key.canonical.clone());

@@ -15,7 +15,7 @@ use tricedb_protocol::{
 use super::frame::Frame;
 use super::frames;
 use super::held::Remedy;
-use super::live::{LiveId, Rights};
+use super::live::{Hears, LiveId, Rights};
 use super::native::NativeReader;
 use super::pipeline::Mark;
 use super::refusal::query_refused;
@@ -197,7 +197,12 @@ impl AppState {
             let message = format!("A session may hold at most {count_max} queries.");
             return Err(ErrorBody::invalid("query", &message, Json::Null));
         }
-        let live = self.live.subscribe(&self.index, query, form, state.rights(), session);
+        let hears = match state.open.features.skip_attrs {
+            true => Hears::Changes,
+            false => Hears::EveryTouch,
+        };
+        let (rights, reader) = (state.rights(), (session, hears));
+        let live = self.live.subscribe(&self.index, &query, form, rights, reader);
         let subscription = Subscription { live, sent: 0, was_refreshed: false };
         state.subscriptions.insert(canonical.clone(), subscription);
         Ok((canonical, Subscribed::Anew))

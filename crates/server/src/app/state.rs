@@ -229,7 +229,7 @@ impl AppState {
     pub fn set_settings(&mut self, settings: AppSettings) {
         if self.live.extensions != settings.extensions {
             self.live.extensions = settings.extensions;
-            self.live.feel_everything(&self.index);
+            self.live.insert_anew(&self.index);
         }
         let before = std::mem::replace(&mut self.settings, settings);
         if before.status != self.settings.status {
@@ -252,9 +252,9 @@ impl AppState {
         self.live.len()
     }
 
-    /// How many evaluations of live queries were made since the start.
-    pub const fn evaluations(&self) -> u64 {
-        self.live.evaluations()
+    /// How many answers of plain sessions' live queries were encoded since the start.
+    pub const fn encodings(&self) -> u64 {
+        self.live.encodings()
     }
 
     /// The facts and attributes, with what is not durable yet.
@@ -297,6 +297,7 @@ impl AppState {
             match entry {
                 LogEntry::Committed { position, event, commit, .. } => {
                     self.index.undo(&commit);
+                    self.live.follow(&commit.inverse(), &self.index);
                     self.native.tail.pop(position);
                     self.position = TxId(position.0 - 1);
                     self.attrs.feel(&commit);
@@ -308,7 +309,6 @@ impl AppState {
             }
         }
         self.jobs.taken_back(self.position);
-        self.live.feel_everything(&self.index);
         self.native.sources.feel_everything(&self.index);
         self.undo_acks();
         // Positions are taken again, perhaps by others.
@@ -445,7 +445,7 @@ impl AppState {
         self.position = position;
         self.changes_since_snapshot += commit.len();
         self.attrs.feel(&commit);
-        self.live.feel(&commit, &self.index);
+        self.live.follow(&commit, &self.index);
         self.native.sources.feel(&commit, &self.index);
         if let Some(event) = &event {
             self.outcomes.record(event, Outcome::Accepted(position), at);

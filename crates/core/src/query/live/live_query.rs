@@ -34,7 +34,7 @@ use super::roots::Roots;
 pub struct LiveQuery<V = AllVisible> {
     visibility: V,
     plan: Arc<Plan>,
-    state: State,
+    pub(super) state: State,
     counters: Counters,
 }
 
@@ -56,7 +56,7 @@ pub struct Counters {
 }
 
 #[derive(Clone, Debug)]
-enum State {
+pub(super) enum State {
     /// Rows in order.
     Rows(Box<[LiveForm]>),
     /// A result that is evaluated anew.
@@ -67,14 +67,14 @@ enum State {
 
 /// A top-level form whose names exist.
 #[derive(Clone, Debug)]
-struct LiveForm {
-    top: Top,
+pub(super) struct LiveForm {
+    pub(super) top: Top,
     below: Vec<Option<LiveBranch>>,
 }
 
 /// What is kept of a top-level form.
 #[derive(Clone, Debug)]
-enum Top {
+pub(super) enum Top {
     /// A name does not exist.
     Nothing,
     Rows(Box<Roots>),
@@ -82,7 +82,7 @@ enum Top {
 }
 
 impl Top {
-    const fn rows(&self) -> Option<&Roots> {
+    pub(super) const fn rows(&self) -> Option<&Roots> {
         match self {
             Self::Rows(roots) => Some(roots),
             _ => None,
@@ -192,6 +192,14 @@ impl<V: Visibility> LiveQuery<V> {
         &self.plan
     }
 
+    /// Why the query does not fit the attributes any more, if so.
+    pub const fn refusal(&self) -> Option<&QueryError> {
+        match &self.state {
+            State::Refused(error) => Some(error),
+            State::Rows(_) | State::Whole(_) => None,
+        }
+    }
+
     /// Whether commits are followed row by row.
     pub const fn is_incremental(&self) -> bool {
         matches!(self.state, State::Rows(_))
@@ -258,7 +266,7 @@ impl<V: Visibility> LiveQuery<V> {
     }
 
     /// Whether a commit changes the meaning of a name that the query uses.
-    pub(super) fn names(&self, index: &TripleIndex, commit: &Commit) -> bool {
+    pub fn names(&self, index: &TripleIndex, commit: &Commit) -> bool {
         self.parse().is_none_or(|query| query.reads(index.catalog()).replans(commit))
     }
 
@@ -311,6 +319,10 @@ impl<V: Visibility> LiveQuery<V> {
         }
         self.evaluate(index, &query);
         Ok(Change { renewed: true, ..Change::default() })
+    }
+
+    pub(super) const fn visibility(&self) -> &V {
+        &self.visibility
     }
 
     /// The result as evaluation gives it; the index is the one after the latest commit. The work follows

@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use crate::id::EntityId;
 use crate::index::SortKey;
+use crate::query::condition::Reader;
 use crate::query::form::{Edge, Sense};
 use crate::query::plan::{Body, OrderKey};
 use crate::query::result::PageInfo;
@@ -162,6 +163,21 @@ impl Roots {
     ) -> Fetched {
         let to = self.end.as_ref().map_or(Bound::Unbounded, Cut::inner);
         cx.reader.fetch(body, self.pane.reversed, from, to, count)
+    }
+
+    /// Whether an entity shows now.
+    pub(super) fn shows<V: Visibility>(
+        &self,
+        reader: &Reader<'_, V>,
+        body: &Body,
+        entity: EntityId,
+    ) -> bool {
+        let handle = reader.index.handle(entity);
+        let Some(handle) = handle.filter(|at| reader.member(*at, body.space).is_some()) else {
+            return false;
+        };
+        let rank = self.list.rank(&reader.entry(body, handle).key, entity);
+        rank.is_some_and(|rank| self.pane.shows(rank))
     }
 
     /// Which rows show now.

@@ -72,12 +72,18 @@ fn hash(value: &Value) -> u64 {
 
 /// How the top forms of a plan are found.
 pub(super) fn registrations(plan: &Plan, index: &TripleIndex) -> Vec<Registration> {
-    let bodies = plan.forms.iter().filter_map(|form| form.body.as_ref());
+    let forms = plan.forms.iter().filter_map(|form| Some((form, form.body.as_ref()?)));
     let is_entangled = is_entangled(plan);
-    bodies
-        .map(|body| {
+    forms
+        .map(|(form, body)| {
             let mut watches = Vec::new();
             collect(body, &[], &mut watches);
+            for slot in form.aggregate.iter().flat_map(|aggregate| aggregate.slots()) {
+                let watch = Watch { slot, near: Near::Holder, back: Box::new([]) };
+                if !watches.contains(&watch) {
+                    watches.push(watch);
+                }
+            }
             if is_entangled {
                 return by_attribute(&watches);
             }

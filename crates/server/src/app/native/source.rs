@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use tricedb_core::id::{EntityId, TxId};
 use tricedb_core::index::TripleIndex;
+use tricedb_core::query::live::LiveId;
 use tricedb_core::query::{AllVisible, EvalOptions, Plan, Query, QueryResult, ReadSet};
 use tricedb_core::triple::Triple;
 use tricedb_protocol::ErrorBody;
@@ -89,6 +90,8 @@ pub(super) struct Source {
     /// Tells it from others that had its id.
     pub(super) serial: u64,
     plan: Result<Arc<Plan>, ErrorBody>,
+    /// Where commits are told apart for it.
+    pub(super) route: Option<LiveId>,
     following: Option<Following>,
     pub(super) is_stale: bool,
     /// What it says holds at this position.
@@ -115,6 +118,7 @@ impl Source {
         Self {
             reads: query.reads(index.catalog()),
             plan: plan(index, &query, rights),
+            route: None,
             query,
             rights,
             serial,
@@ -159,6 +163,11 @@ impl Source {
     pub(super) fn lose(&mut self, index: &TripleIndex) {
         self.replan(index);
         self.is_lost = true;
+    }
+
+    /// How it is answered, if it can be.
+    pub(super) fn plan(&self) -> Option<&Plan> {
+        self.plan.as_deref().ok()
     }
 
     /// Whether the query can be run on the present attributes.

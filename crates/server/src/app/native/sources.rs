@@ -1,12 +1,13 @@
 //! All queries of native sessions, and which of them a commit touches.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
-use tricedb_core::id::AttrId;
+use tricedb_core::id::EntityId;
 use tricedb_core::index::TripleIndex;
 use tricedb_core::query::Query;
+use tricedb_core::query::live::{Delta, LiveId, Router};
 use tricedb_core::tx::Commit;
 
 use super::super::live::Rights;
@@ -26,8 +27,10 @@ pub(in crate::app) struct Sources {
     by_key: HashMap<SourceKey, SourceId, FxBuildHasher>,
     slots: Vec<Option<Source>>,
     free: Vec<SourceId>,
-    /// Which sources read an attribute.
-    by_attr: HashMap<AttrId, BTreeSet<SourceId>, FxBuildHasher>,
+    /// Which sources a commit can touch.
+    router: Router,
+    /// By its id there, the source.
+    routed: Vec<SourceId>,
     stale: Vec<SourceId>,
     last_serial: u64,
 }
@@ -41,7 +44,7 @@ impl Sources {
     #[cfg(test)]
     pub(in crate::app) fn holds_nothing(&self) -> bool {
         self.by_key.is_empty()
-            && self.by_attr.is_empty()
+            && self.router.is_empty()
             && self.slots.iter().all(Option::is_none)
             && self.free.len() == self.slots.len()
     }
@@ -71,7 +74,7 @@ impl Sources {
                     }
                 };
                 self.by_key.insert(key, id);
-                self.enter_reads(id);
+                self.enter_routes(id, index);
                 id
             }
         };
@@ -91,7 +94,7 @@ impl Sources {
             }
         }
         if source.readers.is_empty() {
-            self.leave_reads(id);
+            self.leave_routes(id);
             if let Some(source) = self.slots[id.0 as usize].take() {
                 self.by_key.remove(&(source.query.canonical(), source.rights));
                 // Lists may still name the id; what they mean for a later query there is harmless.
@@ -100,22 +103,20 @@ impl Sources {
         }
     }
 
-    fn enter_reads(&mut self, id: SourceId) {
-        let Some(source) = self.slots[id.0 as usize].as_ref() else { return };
-        for attr in source.reads.attrs() {
-            self.by_attr.entry(attr).or_default().insert(id);
+    fn enter_routes(&mut self, id: SourceId, index: &TripleIndex) {
+        let Some(Some(source)) = self.slots.get_mut(id.0 as usize) else { return };
+        source.route = source.plan().map(|plan| self.router.insert(index, plan));
+        if let Some(LiveId(route)) = source.route {
+            let route = route as usize;
+            self.routed.resize(self.routed.len().max(route + 1), id);
+            self.routed[route] = id;
         }
     }
 
-    fn leave_reads(&mut self, id: SourceId) {
-        let Some(source) = self.slots[id.0 as usize].as_ref() else { return };
-        for attr in source.reads.attrs() {
-            if let Some(sources) = self.by_attr.get_mut(&attr) {
-                sources.remove(&id);
-                if sources.is_empty() {
-                    self.by_attr.remove(&attr);
-                }
-            }
+    fn leave_routes(&mut self, id: SourceId) {
+        let Some(Some(source)) = self.slots.get_mut(id.0 as usize) else { return };
+        if let Some(route) = source.route.take() {
+            self.router.remove(route);
         }
     }
 
@@ -127,13 +128,20 @@ impl Sources {
             touched.into_iter().for_each(|id| self.replan(id, index, Source::replan));
             return;
         }
-        for fact in commit.facts() {
-            for id in self.by_attr.get(&fact.attr).into_iter().flatten() {
-                if let Some(source) = self.slots[id.0 as usize].as_mut()
-                    && source.touch(fact.entity)
-                {
-                    self.stale.push(*id);
-                }
+        if self.router.is_empty() {
+            return;
+        }
+        for route in self.router.touched(index, &Delta::new(index, commit)) {
+            let Some(id) = self.routed.get(route.0 as usize) else { continue };
+            let Some(Some(source)) = self.slots.get_mut(id.0 as usize) else { continue };
+            let facts =
+                commit.facts().filter(|fact| source.reads.reads(fact.attr, index.catalog()));
+            let mut entities: Vec<EntityId> = facts.map(|fact| fact.entity).collect();
+            entities.dedup();
+            let mut was_fresh = false;
+            entities.into_iter().for_each(|entity| was_fresh |= source.touch(entity));
+            if was_fresh {
+                self.stale.push(*id);
             }
         }
     }
@@ -155,12 +163,12 @@ impl Sources {
         index: &TripleIndex,
         replan: impl FnOnce(&mut Source, &TripleIndex),
     ) {
-        self.leave_reads(id);
+        self.leave_routes(id);
         if let Some(source) = self.get_mut(id) {
             replan(source, index);
             self.stale.push(id);
         }
-        self.enter_reads(id);
+        self.enter_routes(id, index);
     }
 
     /// What was touched since the last call.

@@ -18,9 +18,9 @@ fn identical_queries_are_evaluated_and_encoded_once() {
         app.add_query(*session, &q);
         assert_eq!(titles(&app.take(*session)[0]), ["one"]);
     }
-    assert_eq!((app.state.live_query_count(), app.state.evaluations()), (1, 1));
+    assert_eq!((app.state.live_query_count(), app.state.encodings()), (1, 1));
     app.seed(&json!([["update", "todos", id(2), {"title": "one"}]]));
-    assert_eq!(app.state.evaluations(), 2);
+    assert_eq!(app.state.encodings(), 2);
     let frames: Vec<_> = sessions.iter().map(|s| app.take_frames(*s).remove(0)).collect();
     for frame in &frames {
         assert_eq!(frame.text().map(str::as_ptr), frames[0].text().map(str::as_ptr));
@@ -40,9 +40,9 @@ fn only_queries_that_read_the_attribute_are_evaluated() {
     app.add_query(a, &json!({"todos": {}}));
     app.add_query(a, &json!({"notes": {}}));
     app.take(a);
-    let before = app.state.evaluations();
+    let before = app.state.encodings();
     app.seed(&json!([["update", "notes", id(7), {"text": "m"}]]));
-    assert_eq!(app.state.evaluations(), before + 1);
+    assert_eq!(app.state.encodings(), before + 1);
     let messages = app.take(a);
     let [ServerMessage::RefreshOk(refresh)] = &messages[..] else { panic!("{messages:?}") };
     assert_eq!(refresh.computations.len(), 1);
@@ -57,9 +57,9 @@ fn an_unchanged_result_sends_nothing() {
     let a = app.open();
     app.add_query(a, &json!({"todos": {"$": {"where": {"title": "one"}}}}));
     app.take(a);
-    let before = app.state.evaluations();
+    let before = app.state.encodings();
     app.seed(&json!([["update", "todos", id(2), {"title": "still not one"}]]));
-    assert_eq!(app.state.evaluations(), before + 1);
+    assert_eq!(app.state.encodings(), before);
     assert!(app.take(a).is_empty());
 }
 
@@ -270,9 +270,9 @@ fn an_answer_too_large_to_keep_is_made_once_for_all_who_hear_of_it_together() {
         app.add_query(*session, &json!({"todos": {"$": {"limit": 1}}}));
         app.take(*session);
     }
-    let before = app.state.evaluations();
+    let before = app.state.encodings();
     app.seed(&json!([["update", "todos", id(1), {"title": "uno"}]]));
-    assert_eq!(app.state.evaluations(), before + 2);
+    assert_eq!(app.state.encodings(), before + 2);
     assert!(sessions.iter().all(|session| app.ops(*session) == ["refresh-ok"]));
 }
 
@@ -300,9 +300,9 @@ fn nothing_remains_of_queries_and_sessions_that_are_gone() {
             app.state.close_session(*session);
         }
         // Changes touch nothing of them any more.
-        let before = app.state.evaluations();
+        let before = app.state.encodings();
         app.seed(&json!([["update", "todos", id(2), {"title": format!("title {round}")}]]));
-        assert_eq!(app.state.evaluations(), before);
+        assert_eq!(app.state.encodings(), before);
         assert!(app.state.live.holds_nothing(), "{:?}", app.state.live);
         for session in removing {
             app.state.close_session(*session);
