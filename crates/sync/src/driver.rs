@@ -21,6 +21,9 @@ const FRAMES_MAX: usize = 64;
 /// How often results may be passed over for something else that is ready.
 const PASSED_OVER_MAX: u32 = 8;
 
+/// The code with which a peer closes a connection on which a message was too large.
+const TOO_LARGE: u16 = 1009;
+
 /// How long a polite end of a connection may take.
 const FAREWELL_MAX: Duration = Duration::from_millis(500);
 
@@ -100,6 +103,8 @@ impl Driver {
         let Self { shared, transport, storage } = self;
         let ending = Ending(shared.clone());
         let mut wire = Wire::None;
+        // Counts connections, so that nothing of an old one is taken for news of the next.
+        let mut attempt = 0;
         let mut farewell: Option<Boxed<()>> = None;
         let mut commit: Option<Boxed<Result<(), StorageError>>> = None;
         let mut failure = None;
@@ -108,7 +113,10 @@ impl Driver {
             let Work { jobs, results_due, wait, is_closed } = shared.work();
             for job in jobs {
                 match job {
-                    Job::Connect => wire = Wire::connect(transport.clone()),
+                    Job::Connect(number) => {
+                        attempt = number;
+                        wire = Wire::connect(transport.clone());
+                    }
                     Job::Close => farewell = wire.close(farewell.take()),
                     Job::Send(frame) => wire.queue(frame),
                     Job::Persist(batch) => {
@@ -144,11 +152,7 @@ impl Driver {
                     };
                     shared.step(|engine, now| engine.handle(now, input));
                 }
-                inputs = wire.next() => shared.step(|engine, now| {
-                    for input in inputs {
-                        engine.handle(now, input);
-                    }
-                }),
+                inputs = wire.next() => shared.hear(attempt, inputs),
                 () = shared.wake.notified() => {}
                 // Last of those that are ready: what is to be sent leaves before results are evaluated.
                 () = std::future::ready(()), if results_due => shared.settle(),
@@ -286,7 +290,11 @@ impl Wire {
 
     fn lost(&mut self, error: &TransportError) -> Vec<Input> {
         *self = Self::None;
-        let hopeless = matches!(error, TransportError::BadAddress { .. });
-        vec![Input::Disconnected { reason: error.to_string(), hopeless }]
+        let reason = error.to_string();
+        vec![match error {
+            TransportError::Closed { code: TOO_LARGE, .. } => Input::TooLarge { reason },
+            TransportError::BadAddress { .. } => Input::Disconnected { reason, hopeless: true },
+            _ => Input::Disconnected { reason, hopeless: false },
+        }]
     }
 }

@@ -25,6 +25,7 @@ mod report;
 mod result;
 mod rooms;
 mod session;
+mod sizes;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -115,6 +116,11 @@ pub enum Input {
         reason: String,
         /// Whether the address itself is wrong, so that trying again soon is pointless.
         hopeless: bool,
+    },
+    /// The server ended the connection because a message was larger than it takes (close code 1009).
+    TooLarge {
+        /// Why, in words.
+        reason: String,
     },
     /// The latest [`Output::Persist`] is durable.
     Committed,
@@ -238,6 +244,7 @@ pub struct SyncEngine {
     last_once: u64,
     rooms: rooms::Rooms,
     native: native::NativeClient,
+    sizes: sizes::Sizes,
     ledger: Ledger,
     /// How long the server may take to answer.
     answer_max: Duration,
@@ -303,6 +310,7 @@ impl SyncEngine {
             last_once: 0,
             rooms: rooms::Rooms::default(),
             native,
+            sizes: sizes::Sizes::default(),
             ledger: Ledger::default(),
             answer_max: transact::ANSWER_MAX,
             answered_at: Millis(0),
@@ -372,6 +380,7 @@ impl SyncEngine {
             stage,
             failures: 0,
             last_error: None,
+            sent_len: 0,
             writes: Vec::new(),
             is_restored: true,
         };
@@ -400,6 +409,7 @@ impl SyncEngine {
             Input::Connected => self.connected(now),
             Input::Frame(frame) => self.frame(now, frame),
             Input::Disconnected { reason, hopeless } => self.disconnected(now, reason, hopeless),
+            Input::TooLarge { reason } => self.too_large(now, reason),
             Input::Committed => {
                 for (key, value) in self.ledger.key_values_in_flight() {
                     self.native.numbers.stored(key, value.as_deref());

@@ -216,8 +216,11 @@ impl PendingList {
 
     /// Waits until nothing is queued or sent without an answer. Rejected ones do not count.
     pub async fn settled(&mut self) {
-        use crate::engine::PendingState::{Queued, Sent};
-        while self.current().iter().any(|t| matches!(t.state, Queued | Sent)) {
+        loop {
+            self.changes.borrow_and_update();
+            if self.shared.step(|engine, _| engine.unanswered()) == 0 {
+                return;
+            }
             self.changed().await;
         }
     }

@@ -15,8 +15,8 @@ use tricedb_protocol::PresenceData;
 
 use crate::clock::Clock;
 use crate::engine::{
-    ConnectionStatus, Millis, OnceId, Output, Peers, QueryFailure, Queued, RoomError, SyncEngine,
-    SyncEvent, TopicMessage,
+    ConnectionStatus, Input, Millis, OnceId, Output, Peers, QueryFailure, Queued, RoomError,
+    SyncEngine, SyncEvent, TopicMessage,
 };
 use crate::mailbox::{EVENTS_MAX, Keeps, Mailbox, SyncEvents};
 use crate::receipt::{LocalError, Progress, Receipt, SyncedError};
@@ -26,7 +26,8 @@ use crate::watching::{Shown, Subscription};
 /// Work for the driver.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Connect,
+    /// With the connection's number.
+    Connect(u64),
     Close,
     Send(Frame),
     Persist(Batch),
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
 struct State {
     engine: SyncEngine,
     jobs: VecDeque<Job>,
+    /// The number of the present connection or attempt; another once it was given up.
+    attempt: u64,
     watched: FxHashMap<Arc<str>, Vec<Arc<Mailbox<Shown>>>>,
     receipts: FxHashMap<u64, watch::Sender<Progress>>,
     once: FxHashMap<OnceId, oneshot::Sender<Shown>>,
@@ -73,6 +76,7 @@ impl Shared {
         let state = State {
             engine,
             jobs: VecDeque::new(),
+            attempt: 0,
             watched: FxHashMap::default(),
             receipts: FxHashMap::default(),
             once: FxHashMap::default(),
@@ -112,6 +116,19 @@ impl Shared {
         result
     }
 
+    /// Tells the engine what happened on a connection, unless that was given up meanwhile.
+    pub(crate) fn hear(&self, attempt: u64, inputs: Vec<Input>) {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        for input in inputs {
+            if state.attempt != attempt {
+                return;
+            }
+            state.engine.handle(now, input);
+            self.drain(&mut state, now);
+        }
+    }
+
     /// Passes on what does not need results evaluated: that is the driver's, once for many changes.
     fn drain(&self, state: &mut State, now: Millis) {
         while let Some(output) = state.engine.poll_prompt(now) {
@@ -130,8 +147,13 @@ impl Shared {
 
     fn pass_on(&self, state: &mut State, output: Output) {
         match output {
-            Output::Connect => state.jobs.push_back(Job::Connect),
+            Output::Connect => {
+                state.attempt += 1;
+                let connect = Job::Connect(state.attempt);
+                state.jobs.push_back(connect);
+            }
             Output::Close => {
+                state.attempt += 1;
                 // What was to be sent over the connection has no meaning on the next.
                 state.jobs.retain(|job| matches!(job, Job::Persist(_) | Job::Close));
                 state.jobs.push_back(Job::Close);

@@ -12,7 +12,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_tungstenite::tungstenite::http::Uri;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tricedb_core::id::AppId;
@@ -142,6 +142,14 @@ fn ended() -> TransportError {
     TransportError::Lost { reason: "the server closed the connection".to_owned() }
 }
 
+/// The peer's farewell.
+fn closed(frame: Option<CloseFrame>) -> TransportError {
+    frame.map_or_else(ended, |frame| TransportError::Closed {
+        code: frame.code.into(),
+        reason: frame.reason.as_str().to_owned(),
+    })
+}
+
 #[expect(clippy::disallowed_methods, reason = "silence on the wire is the transport's matter")]
 fn now() -> Instant {
     Instant::now()
@@ -202,18 +210,26 @@ impl WebSocketConnection {
     async fn flush_and_read(&mut self) -> Result<(), TransportError> {
         let Self { stream, ahead, .. } = self;
         poll_fn(|context| {
-            if let Poll::Ready(result) = stream.poll_flush_unpin(context) {
-                return Poll::Ready(result.map_err(|error| lost(&error)));
-            }
-            while ahead.len() < READ_AHEAD_MAX {
+            let error = match stream.poll_flush_unpin(context) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(error)) => Some(lost(&error)),
+                Poll::Pending => None,
+            };
+            while ahead.len() < READ_AHEAD_MAX || error.is_some() {
                 match stream.poll_next_unpin(context) {
+                    // Nothing that is sent now would be read.
+                    Poll::Ready(Some(Ok(Message::Close(frame)))) => {
+                        return Poll::Ready(Err(closed(frame)));
+                    }
                     Poll::Ready(Some(Ok(message))) => ahead.push_back(message),
+                    // What was said before the line broke may say why.
+                    Poll::Ready(_) | Poll::Pending if error.is_some() => break,
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(lost(&error))),
                     Poll::Ready(None) => return Poll::Ready(Err(ended())),
                     Poll::Pending => break,
                 }
             }
-            Poll::Pending
+            error.map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
         })
         .await
     }
@@ -234,7 +250,7 @@ impl Connection for WebSocketConnection {
             match self.message().await? {
                 Message::Text(text) => return Ok(Frame::Text(text.as_str().to_owned())),
                 Message::Binary(bytes) => return Ok(Frame::Binary(bytes.to_vec())),
-                Message::Close(_) => return Err(ended()),
+                Message::Close(frame) => return Err(closed(frame)),
                 // The library answers pings by itself.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
@@ -275,6 +291,23 @@ mod tests {
         assert_eq!(ours.receive().await.unwrap(), Frame::Binary(vec![1, 2]));
         theirs.close(None).await.unwrap();
         assert!(matches!(ours.receive().await, Err(TransportError::Lost { .. })));
+    }
+
+    #[tokio::test]
+    async fn the_peers_reason_to_close_is_told_to_a_reader_and_to_a_sender() {
+        use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+        let farewell = || CloseFrame { code: CloseCode::Size, reason: "too large".into() };
+        let is_told = |error| matches!(error, TransportError::Closed { code: 1009, reason } if reason == "too large");
+        let (mut ours, mut theirs) = pair().await;
+        theirs.close(Some(farewell())).await.unwrap();
+        assert!(is_told(ours.receive().await.unwrap_err()));
+        // While a frame leaves that the peer does not read to its end.
+        let (mut ours, mut theirs) = pair().await;
+        let large = Frame::Text("x".repeat(64 << 20));
+        let (sent, ()) = tokio::join!(ours.send(large), async {
+            theirs.close(Some(farewell())).await.unwrap();
+        });
+        assert!(is_told(sent.unwrap_err()));
     }
 
     #[tokio::test]

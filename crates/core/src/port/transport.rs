@@ -31,6 +31,14 @@ pub enum TransportError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The peer ended the connection and said why.
+    #[error("the server closed the connection with code {code}: {reason}")]
+    Closed {
+        /// The close code of RFC 6455; 1009 says that a message was too large.
+        code: u16,
+        /// The peer's reason; may be empty.
+        reason: String,
+    },
     /// The connection ended.
     #[error("the connection was lost: {reason}")]
     Lost {
@@ -55,13 +63,14 @@ pub trait Connection: Send {
     /// Hands over one frame; returns when the transport can take another.
     ///
     /// # Errors
-    /// [`TransportError::Lost`]; the frame may or may not have arrived.
+    /// [`TransportError::Lost`] and [`TransportError::Closed`]; the frame may or may not have arrived.
     async fn send(&mut self, frame: Frame) -> Result<(), TransportError>;
 
     /// Waits for the next frame. Cancel-safe: a dropped call loses nothing.
     ///
     /// # Errors
-    /// [`TransportError::Lost`] once the connection ended, whoever ended it.
+    /// [`TransportError::Lost`] once the connection ended, whoever ended it; [`TransportError::Closed`] if the
+    /// peer said why.
     async fn receive(&mut self) -> Result<Frame, TransportError>;
 
     /// Ends the connection politely. Errors are of no interest any more.

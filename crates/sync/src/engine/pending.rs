@@ -35,6 +35,8 @@ pub(crate) struct Pending {
     /// How often the server failed at it, or it lost a race for a new attribute.
     pub(crate) failures: u32,
     pub(crate) last_error: Option<ServerError>,
+    /// Bytes of its message when it was last sent.
+    pub(crate) sent_len: usize,
     /// The values it replaces, to notice others who do the same. Not after a restart.
     pub(crate) writes: Vec<Write>,
     /// Whether it came from the storage: no watched query says yet which results it must stay over.

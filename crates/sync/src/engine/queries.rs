@@ -234,6 +234,9 @@ impl SyncEngine {
     }
 
     fn ask(&mut self, now: Millis, key: &str) {
+        if self.queries.get(key).is_some_and(|query| query.is_too_large) {
+            return;
+        }
         if self.is_native() {
             return self.native_ask(now, &key.into());
         }

@@ -29,6 +29,7 @@ impl SyncEngine {
             return;
         }
         self.link.opened(now);
+        self.sizes.forget();
         let versions: Versions =
             [(CORE_PACKAGE, CORE_VERSION), ("tricedb", concat!("v", env!("CARGO_PKG_VERSION")))]
                 .into_iter()
@@ -47,7 +48,10 @@ impl SyncEngine {
     pub(super) fn send(&mut self, message: &ClientMessage) {
         tracing::trace!(target: "tricedb::sync", op = message.op(), "send");
         match serde_json::to_string(message) {
-            Ok(text) => self.outputs.push_back(Output::Send(Frame::Text(text))),
+            Ok(text) => {
+                self.note_size(message, text.len());
+                self.outputs.push_back(Output::Send(Frame::Text(text)));
+            }
             // All of a message's types have a JSON form.
             Err(error) => tracing::error!(target: "tricedb::sync", %error, "unsendable message"),
         }

@@ -55,6 +55,8 @@ pub(crate) struct Subscription {
     pub(crate) asked: Option<Millis>,
     /// Whether the server answered in this session.
     pub(crate) is_fresh: bool,
+    /// The server takes no message as large as this query: it is not asked again.
+    pub(crate) is_too_large: bool,
     /// Why the server refused it in this session.
     pub(crate) refusal: Option<ServerError>,
 
@@ -115,6 +117,7 @@ impl Subscription {
             sub: None,
             asked: None,
             is_fresh: false,
+            is_too_large: false,
             refusal: None,
             view: None,
             reads: None,

@@ -91,6 +91,7 @@ impl SyncEngine {
             stage: Stage::Waiting { not_before: None },
             failures: 0,
             last_error: None,
+            sent_len: 0,
             writes: Vec::new(),
             is_restored: false,
         };
@@ -164,6 +165,11 @@ impl SyncEngine {
     /// The transactions that are not settled, the refused ones first.
     pub fn pending(&self, now: Millis) -> Vec<PendingTransaction> {
         self.outbox.report(now)
+    }
+
+    /// How many transactions the server has not committed or refused.
+    pub fn unanswered(&self) -> usize {
+        self.outbox.unanswered()
     }
 
     /// Takes back a transaction that was never sent.
@@ -276,7 +282,11 @@ impl SyncEngine {
             self.send(&ClientMessage::Transact(transact));
         }
         for (seq, id, attempt) in sent {
-            self.ledger.transaction(seq, now);
+            match attempt {
+                // Whether it can be taken back hangs on it, after a crash as well.
+                1 => self.ledger.transaction_now(seq),
+                _ => self.ledger.transaction(seq, now),
+            }
             self.event(SyncEvent::Sent { id, attempt });
         }
         self.outputs.push_back(Output::PendingChanged);

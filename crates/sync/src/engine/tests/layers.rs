@@ -107,6 +107,7 @@ fn pending(seq: u64, steps: &Json) -> Option<Pending> {
         stage: Stage::Waiting { not_before: None },
         failures: 0,
         last_error: None,
+        sent_len: 0,
         writes: Vec::new(),
         is_restored: false,
     })

@@ -288,3 +288,73 @@ fn a_slow_server_that_answers_one_after_another_is_not_given_up() {
     assert_eq!(client.closes, 0);
     assert_eq!(client.settled.len(), 7);
 }
+
+#[test]
+fn the_largest_message_without_an_answer_is_the_one_that_is_too_large() {
+    let (mut client, key, first) = one_sent();
+    client.say(&ack(&first, 101));
+    let refreshed = refresh(&client, &first, 101);
+    client.say(&refreshed);
+    client.transact(todo(2, "two"));
+    let large = client.transact(todo(3, &"x".repeat(10_000)));
+    client.transact(todo(4, "four"));
+    client.sent.clear();
+    client.handle(Input::TooLarge { reason: "closed with 1009".into() });
+    assert_eq!(client.settled.last().unwrap().0, large.seq);
+    let error = client.settled.last().unwrap().1.clone().unwrap_err().unwrap();
+    assert_eq!(error.kind, "message-too-large");
+    assert_eq!(client.titles(&key), ["one", "two", "four"]);
+    client.pass(60_000);
+    client.open_session();
+    assert_eq!(client.ops(), ["add-query", "transact", "transact"], "those behind it go on");
+    let titled = |n: usize| client.sent[n]["tx-steps"].to_string();
+    assert!(titled(1).contains("two") && titled(2).contains("four"));
+}
+
+#[test]
+fn a_query_that_is_too_large_is_not_asked_again() {
+    let mut client = Client::new(1);
+    client.open_session();
+    let many: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
+    let key = client.subscribe(json!({"todos": {"$": {"where": {"title": {"$in": many}}}}}));
+    client.transact(todo(1, "one"));
+    client.handle(Input::TooLarge { reason: "closed with 1009".into() });
+    assert!(client.settled.is_empty());
+    let mut told = client.results.iter().filter(|(query, _)| *query == key);
+    assert!(told.any(|(_, result)| matches!(result, Err(QueryFailure::Refused(e)) if e.kind == "message-too-large")));
+    client.pass(60_000);
+    client.sent.clear();
+    client.open_session();
+    assert_eq!(client.ops(), ["transact"]);
+}
+
+#[test]
+fn what_no_server_could_read_is_refused_at_the_call() {
+    let (mut client, key, _) = one_sent();
+    let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!([inner]));
+    for value in [nested(101), json!({"$push": nested(101)})] {
+        let write = tx("todos", entity(9)).update(json!({"deep": value}));
+        let refused = client.engine.transact(client.now, write.into_operations());
+        assert!(matches!(refused, Err(TransactError::Invalid(_))), "{refused:?}");
+    }
+    client.drain();
+    assert_eq!(client.titles(&key), ["one"]);
+    client.transact(tx("todos", entity(9)).update(json!({"title": "nine", "deep": nested(60)})));
+    assert_eq!(client.titles(&key), ["one", "nine"]);
+}
+
+#[test]
+fn a_write_that_may_have_been_sent_before_a_crash_cannot_be_cancelled() {
+    let mut client = Client::new(1);
+    client.lose();
+    let queued = client.transact(todo(1, "one"));
+    client.write();
+    assert_eq!(client.disk.outbox[0].attempts, 0);
+    client.open_session();
+    // No time passes: what was sent is on its way to the disk.
+    client.store();
+    let mut again = Client::on(2, client.disk.clone(), client.engine.settings.clone());
+    let id = again.engine.pending(again.now)[0].id.clone();
+    assert_eq!(id, queued.id);
+    assert_eq!(again.engine.cancel(again.now, &id), Err(QueueError::AlreadySent));
+}
