@@ -60,6 +60,26 @@ fn titles(result: &QueryResultSnapshot) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn a_transaction_larger_than_the_server_takes_is_refused_and_those_behind_it_go_on() {
+    let mut config = Config::default();
+    config.http.message_bytes_max = 256 * 1024;
+    let server = Server::builder(config).start().await.unwrap();
+    let app = server.create_app("Test", None, None).await.unwrap().id;
+    let db = super::builder(app).url(server.http_url()).open().await.unwrap();
+    let write = |title: &str| db.transact(tx("todos", db.id()).create(json!({"title": title}))).unwrap();
+    let (before, large) = (write("before"), write(&"x".repeat(1 << 20)));
+    let behind: Vec<_> = (0..20).map(|_| write("behind")).collect();
+    soon("before", before.synced()).await.unwrap();
+    let refused = soon("refused", large.synced()).await.unwrap_err();
+    assert!(matches!(&refused, SyncedError::Rejected(e) if e.kind == "message-too-large"), "{refused}");
+    for receipt in behind {
+        soon("those behind", receipt.synced()).await.unwrap();
+    }
+    db.close().await.unwrap();
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_write_in_one_client_appears_in_the_other() {
     let world = World::new().await;
     let (one, two) = (world.client().await, world.client().await);
