@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use tricedb::{AppId, Client, QueryResultSnapshot, Subscription, SyncedError, query, tx};
+use tricedb::{
+    AppId, Client, QueryResultSnapshot, Subscription, SyncedError, TransactError, TxBuilder, query,
+    tx,
+};
 use tricedb_server::{Config, RunningServer, Server};
 
 /// Long enough for anything that happens at all, on a slow machine.
@@ -28,8 +31,12 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::with_schema(None).await
+    }
+
+    async fn with_schema(schema: Option<Json>) -> Self {
         let server = Server::builder(Config::default()).start().await.unwrap();
-        let app = server.create_app("Test", None, None).await.unwrap().id;
+        let app = server.create_app("Test", schema.as_ref(), None).await.unwrap().id;
         Self { server, app }
     }
 
@@ -164,6 +171,58 @@ async fn one_of_two_that_compare_and_set_wins() {
         soon("the winner", shown.wait_for(won)).await.expect("open");
     }
     for db in [one, two] {
+        db.close().await.unwrap();
+    }
+    world.server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_client_can_decide_it_refuses_at_once_in_the_servers_words() {
+    let attr = |kind: &str, required: bool, unique: bool| json!({"valueType": kind, "required": required, "config": {"unique": unique, "indexed": unique}});
+    let users = json!({"email": attr("string", true, true), "age": attr("number", false, false)});
+    let schema = json!({"entities": {"users": {"attrs": users}}, "links": {}});
+    let world = World::with_schema(Some(schema)).await;
+    let (knows, stranger) = (world.client(true).await, world.client(true).await);
+    let ada = knows.id();
+    let mut shown = knows.subscribe(query("users")).unwrap();
+    let made = knows.transact(tx("users", ada).create(json!({"email": "a@b.c"}))).unwrap();
+    soon("ada", made.synced()).await.unwrap();
+    soon("ada", shown.wait_for(|r| r.is_complete() && !r.rows("users").is_empty()))
+        .await
+        .expect("open");
+    // It needs the attributes, not the facts.
+    soon("the attributes", stranger.query_once(query("nothing"))).await.unwrap();
+
+    let at_once = |db: &Client, write: TxBuilder| match db.transact(write).unwrap_err() {
+        TransactError::Invalid(error) => (error.message().to_owned(), error.hint().clone()),
+        other => panic!("{other:?}"),
+    };
+    let someone = knows.id();
+    let taken = || tx("users", someone).create(json!({"email": "a@b.c"}));
+    let wrong = || tx("users", ada).update(json!({"age": "old"}));
+    let empty = || tx("users", someone).create(json!({"age": 1}));
+    let (message, hint) = at_once(&knows, taken());
+    assert!(message.starts_with("`email` is a unique attribute on `users`"), "{message}");
+    assert!(at_once(&knows, wrong()).0.starts_with("Invalid value type for users.age."));
+    let missing = at_once(&knows, empty());
+    assert!(missing.0.starts_with("Missing required attribute `users/email`"), "{missing:?}");
+    // Nothing of it stays.
+    assert_eq!(shown.current().unwrap().rows("users").len(), 1);
+    assert!(knows.sync().pending().current().is_empty());
+
+    // Who does not hold the value cannot know, and is told the same by the server.
+    assert_eq!(at_once(&stranger, empty()), missing);
+    let receipt = stranger.transact(taken()).unwrap();
+    let later =
+        stranger.transact(tx("users", stranger.id()).create(json!({"email": "d@e.f"}))).unwrap();
+    match soon("the refusal", receipt.synced()).await.unwrap_err() {
+        SyncedError::Rejected(error) => assert_eq!((error.message, error.hint), (message, hint)),
+        other => panic!("{other:?}"),
+    }
+    soon("the one behind it", later.synced()).await.unwrap();
+    let two = |r: &QueryResultSnapshot| r.rows("users").len() == 2;
+    soon("both", shown.wait_for(two)).await.expect("open");
+    for db in [knows, stranger] {
         db.close().await.unwrap();
     }
     world.server.shutdown().await.unwrap();

@@ -66,12 +66,16 @@ async fn a_transaction_larger_than_the_server_takes_is_refused_and_those_behind_
     let server = Server::builder(config).start().await.unwrap();
     let app = server.create_app("Test", None, None).await.unwrap().id;
     let db = super::builder(app).url(server.http_url()).open().await.unwrap();
-    let write = |title: &str| db.transact(tx("todos", db.id()).create(json!({"title": title}))).unwrap();
+    let write =
+        |title: &str| db.transact(tx("todos", db.id()).create(json!({"title": title}))).unwrap();
     let (before, large) = (write("before"), write(&"x".repeat(1 << 20)));
     let behind: Vec<_> = (0..20).map(|_| write("behind")).collect();
     soon("before", before.synced()).await.unwrap();
     let refused = soon("refused", large.synced()).await.unwrap_err();
-    assert!(matches!(&refused, SyncedError::Rejected(e) if e.kind == "message-too-large"), "{refused}");
+    assert!(
+        matches!(&refused, SyncedError::Rejected(e) if e.kind == "message-too-large"),
+        "{refused}"
+    );
     for receipt in behind {
         soon("those behind", receipt.synced()).await.unwrap();
     }
