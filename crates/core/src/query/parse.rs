@@ -17,7 +17,8 @@ use crate::value::Value;
 /// Deeper nesting of forms or conditions is refused.
 const DEPTH_MAX: usize = 100;
 
-const OPTIONS: [&str; 12] = [
+/// What may stand under `$`.
+pub(super) const OPTIONS: [&str; 12] = [
     "where",
     "order",
     "limit",
