@@ -10,6 +10,7 @@ pub mod attr;
 pub mod catalog;
 pub mod collation;
 pub mod date;
+pub mod entity;
 pub mod id;
 pub mod index;
 pub mod port;

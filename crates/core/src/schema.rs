@@ -4,6 +4,7 @@
 //! [`from_catalog`] writes the schema that an app has, and [`system_attrs`] are the attributes that every
 //! app has from the start.
 
+mod builder;
 mod error;
 mod job;
 mod migrate;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use crate::attr::{Attr, Cardinality, CheckedType, OnDelete};
 
+pub use builder::SchemaBuilder;
 pub use error::SchemaError;
 pub use job::{AttrJob, JobErrorKind, JobFailure, JobKind, JobProgress, Offender};
 pub use migrate::Rename;

@@ -27,6 +27,7 @@ pub use expand::{Dialect, ExpandOptions, MissingAttrs, expand, expand_with};
 pub use merge::deep_merge;
 pub use operation::{Action, EntityKey, LinkTargets, Operation, TxBuilder, UpdateMode, lookup, tx};
 pub use operation_json::{AdminSteps, parse_operations, parse_operations_as};
+pub(crate) use operator::all_data;
 pub use operator::{Operator, ValueForm, literal};
 pub use rename::rename_attrs;
 pub use step::{EntityRef, Mode, TxStep};

@@ -39,6 +39,7 @@ use std::time::Duration;
 use tricedb_core::id::{AppId, EventId, IdSource, TxId};
 use tricedb_core::port::{Batch, Frame, OutboxState, Snapshot};
 use tricedb_core::query::Query;
+use tricedb_core::schema::Schema;
 use tricedb_protocol::AppState;
 
 pub use millis::Millis;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub reconnect_min: Duration,
     /// The longest delay between tries to connect.
     pub reconnect_max: Duration,
+    /// What attributes are like that a write makes, and which may be made; without one any.
+    pub schema: Option<Arc<Schema>>,
     /// Whether native sessions are offered to the server; otherwise all are plain.
     pub native_sessions: bool,
     /// Most transactions that may wait for the server.
@@ -94,6 +97,7 @@ impl Settings {
             admin_token: None,
             reconnect_min: Duration::from_millis(200),
             reconnect_max: Duration::from_secs(20),
+            schema: None,
             native_sessions: true,
             pending_max: 100_000,
             kept_queries_max: 100,
@@ -292,7 +296,8 @@ impl SyncEngine {
             let found = String::from_utf8_lossy(found).into_owned();
             return Err(RestoreError::OtherApp { found, wanted: settings.app });
         }
-        let names = Names::new(attrs.into_iter().map(Arc::new).collect());
+        let attrs = attrs.into_iter().map(Arc::new).collect();
+        let names = Names::new(attrs, settings.schema.clone());
         let mut local = LocalFacts::new(names.blank().clone());
         local.load(entities);
         let (native, is_new) = native::NativeClient::restore(&key_values, &mut *ids);

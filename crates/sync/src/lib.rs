@@ -30,5 +30,5 @@ pub use handle::{CloseError, PendingList, SyncHandle};
 pub use mailbox::SyncEvents;
 pub use receipt::{LocalError, Receipt, SyncedError};
 pub use rooms::{PeerEvent, PeerEvents, RoomHandle, TopicMessages};
-pub use watching::{Shown, Subscription};
+pub use watching::{Shown, Subscription, watch_stream};
 pub use websocket::{UrlError, WebSocketTransport};

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustc_hash::FxHashMap;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tricedb_core::port::{Batch, Frame};
 use tricedb_core::query::Query;
@@ -48,6 +49,8 @@ pub(crate) struct Work {
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) clock: Clock,
+    /// Where the client was opened; `None` outside of a runtime.
+    pub(crate) runtime: Option<Handle>,
     pub(crate) wake: Notify,
     pub(crate) status: watch::Sender<ConnectionStatus>,
     /// Grows with each change of the list of pending transactions.
@@ -87,6 +90,7 @@ impl Shared {
         Arc::new(Self {
             state: Mutex::new(state),
             clock,
+            runtime: Handle::try_current().ok(),
             wake: Notify::new(),
             status,
             queue: watch::Sender::new(0),
@@ -138,11 +142,17 @@ impl Shared {
 
     /// Evaluates results that may have changed and passes them on.
     pub(crate) fn settle(&self) {
+        self.still(|| ());
+    }
+
+    /// [`Self::settle`], and something that nothing may change meanwhile. It must not use the engine.
+    pub(crate) fn still<R>(&self, act: impl FnOnce() -> R) -> R {
         let mut state = self.lock();
         let now = self.clock.now();
         while let Some(output) = state.engine.poll_output(now) {
             self.pass_on(&mut state, output);
         }
+        act()
     }
 
     fn pass_on(&self, state: &mut State, output: Output) {

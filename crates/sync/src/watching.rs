@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::Stream;
+use futures_util::{FutureExt, Stream, StreamExt};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tricedb_core::query::Query;
 
 use crate::engine::{QueryFailure, QueryResultSnapshot};
@@ -41,6 +43,18 @@ impl Subscription {
         self.mailbox.latest()?.ok()
     }
 
+    /// The newest results of several subscriptions of one client, all of the same moment.
+    pub fn current_together(subscriptions: &[&Self]) -> Vec<Option<Arc<QueryResultSnapshot>>> {
+        let Some(first) = subscriptions.first() else { return Vec::new() };
+        let latest = |subscription: &&Self| subscription.mailbox.latest()?.ok();
+        first.shared.still(|| subscriptions.iter().map(latest).collect())
+    }
+
+    /// Watches another query of the same client.
+    pub fn beside(&self, query: &Query) -> Self {
+        self.shared.watch(query)
+    }
+
     /// Why there is nothing newer than [`Self::current`]; `None` while all is well.
     pub fn failure(&self) -> Option<QueryFailure> {
         self.mailbox.aside()?.err()
@@ -67,6 +81,17 @@ impl Subscription {
         }
     }
 
+    /// The newest item at any time, for readers that look when it suits them. Ends when the receivers are
+    /// dropped, or the client is closed; the last item tells that.
+    pub fn watch(self) -> watch::Receiver<Option<Shown>> {
+        watch_stream(self.runtime(), self)
+    }
+
+    /// The runtime in which the client was opened.
+    pub fn runtime(&self) -> Option<Handle> {
+        self.shared.runtime.clone()
+    }
+
     /// The query.
     pub const fn query(&self) -> &Query {
         &self.query
@@ -85,4 +110,30 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         self.shared.unwatch(&self.query.canonical(), &self.mailbox);
     }
+}
+
+/// Keeps the newest item of a stream, in a task of a runtime that ends with the stream or with the last receiver. The
+/// item is `None` until there is one; without a runtime it stays what it is now.
+pub fn watch_stream<S>(runtime: Option<Handle>, stream: S) -> watch::Receiver<Option<S::Item>>
+where
+    S: Stream<Item: Send + Sync> + Send + 'static,
+{
+    let mut stream = Box::pin(stream);
+    let first = stream.next().now_or_never().flatten();
+    let (sender, receiver) = watch::channel(first);
+    if let Some(runtime) = runtime {
+        drop(runtime.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = sender.closed() => return,
+                    item = stream.next() => match item {
+                        Some(item) => drop(sender.send_replace(Some(item))),
+                        None => return,
+                    },
+                }
+            }
+        }));
+    }
+    receiver
 }

@@ -2,9 +2,11 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tricedb_core::id::AppId;
 use tricedb_core::port::{Storage, StorageError, Transport};
+use tricedb_core::schema::Schema;
 use tricedb_store::{MemoryStorage, SqliteStorage};
 use tricedb_sync::{RestoreError, Settings, StartError, UrlError, WebSocketTransport, start};
 use uuid::Uuid;
@@ -22,6 +24,7 @@ pub struct Builder {
     config: Config,
     refresh_token: Option<String>,
     admin_token: Option<String>,
+    schema: Option<Schema>,
     storage: Option<Box<dyn Storage>>,
     transport: Option<Box<dyn Transport>>,
 }
@@ -74,6 +77,7 @@ impl Builder {
             config: Config::default(),
             refresh_token: None,
             admin_token: None,
+            schema: None,
             storage: None,
             transport: None,
         }
@@ -164,13 +168,42 @@ impl Builder {
         self
     }
 
+    /// The schema of the program's types. Attributes that a write makes are then as it says, also before it was
+    /// pushed to the server and offline; a write to an attribute that neither it nor the server has is refused at
+    /// once.
+    ///
+    /// ```
+    /// # use tricedb::{Client, Entity, EntityId, TransactError, schema::Schema};
+    /// #[derive(Entity)]
+    /// struct Todo {
+    ///     id: EntityId,
+    ///     title: String,
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let db = Client::builder("8a4f2f5c-7d0e-4a4b-9a5e-0f6a5f0c2b11")
+    ///     .schema(Schema::builder().entity::<Todo>().build()?)
+    ///     # .sync_enabled(false)
+    ///     .open()
+    ///     .await?;
+    /// let misspelt = db.create("todos", serde_json::json!({"titel": "Buy milk"}));
+    /// assert!(matches!(db.transact(misspelt), Err(TransactError::Invalid(_))));
+    /// let number = db.create("todos", serde_json::json!({"title": 7}));
+    /// assert!(matches!(db.transact(number), Err(TransactError::Invalid(_))));
+    /// # Ok(()) }
+    /// ```
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+
     /// Opens the client: reads what is kept locally and begins to connect. It does not wait for a
     /// connection and works without one.
     ///
     /// # Errors
     /// [`OpenError`]; nothing stays open then.
     pub async fn open(self) -> Result<Client, OpenError> {
-        let Self { app, config, refresh_token, admin_token, storage, transport } = self;
+        let Self { app, config, refresh_token, admin_token, schema, storage, transport } = self;
         if config.verbose_logging {
             crate::logging::install();
         }
@@ -192,6 +225,7 @@ impl Builder {
         settings.sync_enabled = config.sync_enabled;
         settings.refresh_token = refresh_token;
         settings.admin_token = admin_token;
+        settings.schema = schema.map(Arc::new);
         settings.reconnect_min = config.reconnect_min;
         settings.reconnect_max = config.reconnect_max;
         settings.native_sessions = config.native_sessions;

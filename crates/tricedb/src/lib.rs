@@ -33,15 +33,18 @@
 mod builder;
 mod client;
 mod config;
+mod infinite;
 mod into_query;
 mod into_transaction;
 mod logging;
 mod rooms;
 mod sync;
+mod typed;
 
 pub use builder::{Builder, OpenError};
 pub use client::Client;
 pub use config::Config;
+pub use infinite::{InfiniteError, InfiniteResult, InfiniteSubscription};
 pub use into_query::IntoQuery;
 pub use into_transaction::IntoTransaction;
 pub use rooms::{
@@ -49,7 +52,11 @@ pub use rooms::{
     Room, RoomDoor, Typing,
 };
 pub use sync::SyncControl;
+pub use typed::{ReadError, TypedSubscription};
 
+/// Rust structs as entities: what `#[derive(Entity)]` makes, and the types of its fields.
+pub use tricedb_core::entity;
+pub use tricedb_core::entity::{Date, Entity, EntityTx, RowError, tx_of};
 pub use tricedb_core::id::{AppId, EntityId, EventId, TxId};
 /// The traits that a program implements to bring its own storage or transport, and their row types.
 pub use tricedb_core::port;
@@ -57,10 +64,15 @@ pub use tricedb_core::query::{
     Access, Explanation, Filter, FormExplanation, LivePath, OrderSource, Path, Query, QueryBuilder,
     QueryError, Seed, SeedKind, all, any, field, query,
 };
+/// Schemas in Rust and as InstantDB's JSON.
+pub use tricedb_core::schema;
 pub use tricedb_core::tx::{
     EntityKey, Operation, TxBuilder, TxError, UpdateMode, literal, lookup, parse_operations, tx,
 };
 pub use tricedb_core::value::Value;
+/// Makes a struct the entities of a namespace: its schema, its rows and its transactions.
+#[doc = include_str!("derive.md")]
+pub use tricedb_derive::Entity;
 pub use tricedb_store::SqliteStorage;
 pub use tricedb_sync::{
     CloseError, Conflict, ConnectionStatus, Coverage, LocalError, Peer, PeerEvent, PeerEvents,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use tricedb_core::attr::Attr;
 use tricedb_core::id::IdSource;
 use tricedb_core::index::TripleIndex;
-use tricedb_core::schema::system_attrs;
-use tricedb_core::tx::{MissingAttrs, Operation, TxError, TxStep, expand};
+use tricedb_core::schema::{Schema, system_attrs};
+use tricedb_core::tx::{
+    Dialect, ExpandOptions, MissingAttrs, Operation, TxError, TxStep, expand_with,
+};
 
 /// Expands operations. Attributes that a transaction invented keep their ids until the server turns out to
 /// have one of the same name; then the server's takes its place.
@@ -17,17 +19,24 @@ pub(crate) struct Names {
     blank: TripleIndex,
     /// No facts; the server's attributes and the invented ones.
     all: TripleIndex,
+    /// What attributes are made like, and which may be made; any without one.
+    schema: Option<Arc<Schema>>,
 }
 
 impl Names {
     /// Begins with what is known of the server; a client that never met one knows the system's attributes.
-    pub(crate) fn new(server: Vec<Arc<Attr>>) -> Self {
+    pub(crate) fn new(server: Vec<Arc<Attr>>, schema: Option<Arc<Schema>>) -> Self {
         let server = if server.is_empty() { system_attrs() } else { server };
         let mut blank = TripleIndex::new();
         for attr in &server {
             blank.put_attr(attr.clone());
         }
-        Self { all: blank.clone(), server, blank }
+        Self { all: blank.clone(), server, blank, schema }
+    }
+
+    /// The program's schema.
+    pub(crate) fn schema(&self) -> Option<Arc<Schema>> {
+        self.schema.clone()
     }
 
     /// Takes the same attributes with other types seen in values.
@@ -84,7 +93,12 @@ impl Names {
         let mut steps: Vec<TxStep> = kept.into_iter().map(TxStep::AddAttr).collect();
         // Modes were decided when the transaction was queued.
         let known = |_: &str, _: &_| false;
-        steps.extend(expand(operations, self.all.catalog(), &known, MissingAttrs::Create, ids)?);
+        let options = ExpandOptions {
+            missing: MissingAttrs::Create,
+            dialect: Dialect::Client,
+            schema: self.schema.as_deref(),
+        };
+        steps.extend(expand_with(operations, self.all.catalog(), &known, &options, ids)?);
         for step in &steps {
             if let TxStep::AddAttr(attr) = step {
                 self.all.put_attr(attr.clone());

@@ -91,8 +91,14 @@ impl SyncEngine {
         if let Some(subscription) = self.queries.get_mut(&query.canonical()) {
             subscription.waiting.push((id, now.plus(ONCE_MAX)));
         }
+        let key = query.canonical();
         if !was_active {
-            self.activate(now, &query.canonical());
+            self.activate(now, &key);
+        } else if self.queries.get(&key).is_some_and(|watched| watched.refusal.is_some())
+            && self.link.authenticated_since().is_some()
+        {
+            // What was refused before may be served by now.
+            self.ask(now, &key);
         }
         Ok(id)
     }
@@ -433,7 +439,10 @@ impl SyncEngine {
     pub fn results_due(&self) -> bool {
         self.is_unsettled
             || self.may_retire
-            || self.queries.values().any(|query| query.is_active() && query.due != Due::No)
+            || self
+                .queries
+                .values()
+                .any(|query| query.is_active() && query.due != Due::No || query.can_answer())
     }
 
     /// Lays exactly the pending transactions over every view that it does not contain for sure.
@@ -531,7 +540,7 @@ impl SyncEngine {
         let ready: Vec<Arc<str>> = self
             .queries
             .iter()
-            .filter(|(_, query)| query.is_fresh && !query.waiting.is_empty())
+            .filter(|(_, query)| query.can_answer())
             .map(|(key, _)| key.clone())
             .collect();
         for key in ready {

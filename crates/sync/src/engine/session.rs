@@ -258,7 +258,7 @@ impl SyncEngine {
         if is_alike {
             self.names.note_types(attrs);
         } else {
-            self.names = super::names::Names::new(attrs);
+            self.names = super::names::Names::new(attrs, self.names.schema());
         }
         self.replace_attrs(removed);
         if !is_alike {

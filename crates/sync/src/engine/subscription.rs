@@ -152,6 +152,11 @@ impl Subscription {
         self.watchers > 0 || !self.waiting.is_empty()
     }
 
+    /// Whether there is somebody who asked once, and an answer of this session for them.
+    pub(crate) fn can_answer(&self) -> bool {
+        self.is_fresh && self.latest.is_some() && !self.waiting.is_empty()
+    }
+
     /// Whether a transaction that the server committed must still be laid over: the result shows it, and
     /// the server's data does not contain it.
     pub(crate) fn awaits(&self, tx: TxId, seq: u64) -> bool {

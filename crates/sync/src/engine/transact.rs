@@ -416,7 +416,8 @@ impl SyncEngine {
 
     /// Expands pending transactions by today's attributes.
     pub(super) fn expand_pending(&mut self, now: Millis) {
-        self.names = super::names::Names::new(self.names.server().to_vec());
+        let (server, schema) = (self.names.server().to_vec(), self.names.schema());
+        self.names = super::names::Names::new(server, schema);
         let mut failed = Vec::new();
         for seq in self.outbox.numbers() {
             let Some(pending) = self.outbox.get(seq) else { continue };

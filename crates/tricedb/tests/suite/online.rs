@@ -429,3 +429,20 @@ async fn a_link_to_one_is_an_object() {
     soon("synced", receipt.synced()).await.unwrap();
     check(&*shows(&mut seen, "the server's word", |r| r.is_complete()).await);
 }
+
+#[tokio::test]
+async fn a_watched_query_can_be_asked_once_too() {
+    let world = World::new().await;
+    let db = world.client().await;
+    let mut seen = db.subscribe(json!({"todos": {}})).unwrap();
+    let receipt = db.transact(db.create("todos", json!({"title": "milk"}))).unwrap();
+    soon("synced", receipt.synced()).await.unwrap();
+    shows(&mut seen, "the server's word", |r| r.is_complete() && titles(r) == ["milk"]).await;
+    soon("settled", db.sync().pending().settled()).await;
+    let result = soon("an answer", db.query_once(json!({"todos": {}}))).await.unwrap();
+    assert_eq!(titles(&result), ["milk"]);
+    let refused = query("todos").order_by("title");
+    let mut unserved = db.subscribe(refused.clone()).unwrap();
+    let failure = soon("a refusal", unserved.wait_for(|_| false)).await.unwrap_err();
+    assert_eq!(soon("a refusal", db.query_once(refused)).await, Err(failure));
+}
