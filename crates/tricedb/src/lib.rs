@@ -87,6 +87,11 @@ pub use tricedb_sync::{
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// Those of the guide to transactions, too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/transactions.md")]
+struct TransactionsGuide;
+
 /// Those of the guide to rooms, too.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/rooms.md")]
