@@ -66,6 +66,9 @@ pub(crate) enum CompatError {
     /// The restart of the server could not be offered or asked for.
     #[error("cannot restart the server under test")]
     Control(#[from] ControlError),
+    /// The official client gives other results than were recorded.
+    #[error("the recorded queries do not give what was recorded")]
+    Recorded(#[source] ProcessError),
     /// A collection of cases could not be run to its end.
     #[error("the cases did not run to their end")]
     Cases(#[from] cases::CasesError),
@@ -88,6 +91,9 @@ pub(crate) fn run_in(
     let program = build_server(console)?;
     let own = clients::install_own(console)?;
     let shared = clients::install_shared(console)?;
+    if arguments.only.is_none() {
+        ask_recorded_queries(console, &own)?;
+    }
 
     let server = Server::start(program)?;
     let control = Control::listen(&server)?;
@@ -106,6 +112,16 @@ pub(crate) fn run_in(
     let verdict = outcome?;
     stopped?;
     Ok(verdict)
+}
+
+/// Asks the recorded queries through the official client of a server that holds the recorded data.
+fn ask_recorded_queries(console: Console, own: &std::path::Path) -> Result<(), CompatError> {
+    console.line("the recorded queries, through the official client:");
+    let mut command = process::cargo();
+    let test = "the_official_client_of_our_server_gives_what_was_recorded";
+    command.args(["test", "--package", "tricedb", "--test", "vectors", "--", test]);
+    command.env("TRICEDB_OFFICIAL_CLIENT", own);
+    process::run(console, &mut command).map_err(CompatError::Recorded)
 }
 
 /// Asks a running `compat` to restart its server, and waits until it serves again.

@@ -1,4 +1,5 @@
-//! Recorded queries and their results, asked by a client of a server that holds the recorded data.
+//! Recorded queries and their results, asked by clients of a server that holds the recorded data: ours, and
+//! the official one.
 //!
 //! The vectors lie beside the repository; without them there is nothing to run.
 
@@ -8,12 +9,14 @@
     reason = "a test ends where something is wrong"
 )]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
+use tokio::io::AsyncWriteExt as _;
 use tricedb::{Client, QueryFailure};
 use tricedb_core::catalog::AttrCatalog;
 use tricedb_core::index::TripleIndex;
@@ -41,6 +44,12 @@ fn read_json(path: &Path) -> Result<Json, ConformanceError> {
     serde_json::from_str(&text)
         .map_err(|source| ConformanceError::Json { path: path.to_owned(), source })
 }
+
+/// Long enough for anything that happens at all, on a slow machine.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The variable that names the folder of the official client.
+const OFFICIAL_CLIENT: &str = "TRICEDB_OFFICIAL_CLIENT";
 
 /// Rust clients understand these, so that the original's refusal of them is not theirs.
 const EXTENSIONS: [&str; 4] = ["$nin", "$exists", "$contains", "$size"];
@@ -148,50 +157,135 @@ async fn ask(db: &Client, case: &Json, catalog: &AttrCatalog) -> Option<String> 
     judge(case, catalog, answer.as_deref().map_err(Clone::clone))
 }
 
-#[tokio::test]
-async fn a_client_of_our_server_gives_what_was_recorded() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance");
-    if !folder.join("instaql").is_dir() {
-        eprintln!("no vectors beside the repository: nothing to run");
-        return;
-    }
-    let server = Server::builder(Config::default()).start().await.unwrap();
-    let mut opened: HashMap<String, (Client, TripleIndex)> = HashMap::new();
-    let (mut count, mut failures) = (0, Vec::new());
+/// The cases of all files that a check is about, each with its group and the name of its data set.
+fn cases(folder: &Path, about: fn(&str, &Json) -> bool) -> Vec<(String, String, Json)> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(folder.join("instaql")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
+    let mut all = Vec::new();
     for path in files {
         let file = read_json(&path).unwrap();
         let group = file["group"].as_str().unwrap();
-        for case in file["cases"].as_array().unwrap().iter().filter(|case| applies(group, case)) {
-            let Some(name) = case["dataset"].as_str().or(file["dataset"].as_str()) else {
-                continue;
-            };
-            if !opened.contains_key(name) {
-                let index = data_set::load(&folder.join("datasets"), name).unwrap();
-                let app = server.import_app(None, name, index.clone()).await.unwrap().id;
-                let db = Client::builder(app).url(server.http_url()).open().await.unwrap();
-                let mut status = db.sync().status();
-                let online = status.wait_for(|status| status.is_online());
-                tokio::time::timeout(Duration::from_secs(20), online).await.unwrap().unwrap();
-                opened.insert(name.into(), (db, index));
+        for case in file["cases"].as_array().unwrap().iter().filter(|case| about(group, case)) {
+            if let Some(name) = case["dataset"].as_str().or(file["dataset"].as_str()) {
+                all.push((group.to_owned(), name.to_owned(), case.clone()));
             }
-            let (db, index) = &opened[name];
-            count += 1;
-            if let Some(found) = ask(db, case, index.catalog()).await {
-                failures.push(format!(
-                    "{group}: {}\n  query {}\n  {found}",
-                    case["name"], case["query"]
-                ));
-            }
+        }
+    }
+    assert!(all.len() > 250, "only {} cases", all.len());
+    all
+}
+
+/// The vectors beside the repository, if they are there.
+fn vectors() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance");
+    if folder.join("instaql").is_dir() {
+        return Some(folder);
+    }
+    eprintln!("no vectors beside the repository: nothing to run");
+    None
+}
+
+fn failure(group: &str, case: &Json, found: &str) -> String {
+    format!("{group}: {}\n  query {}\n  {found}", case["name"], case["query"])
+}
+
+#[tokio::test]
+async fn a_client_of_our_server_gives_what_was_recorded() {
+    let Some(folder) = vectors() else { return };
+    let server = Server::builder(Config::default()).start().await.unwrap();
+    let mut opened: HashMap<String, (Client, TripleIndex)> = HashMap::new();
+    let cases = cases(&folder, applies);
+    let mut failures = Vec::new();
+    for (group, name, case) in &cases {
+        if !opened.contains_key(name) {
+            let index = data_set::load(&folder.join("datasets"), name).unwrap();
+            let app = server.import_app(None, name, index.clone()).await.unwrap().id;
+            let db = Client::builder(app).url(server.http_url()).open().await.unwrap();
+            let mut status = db.sync().status();
+            let online = status.wait_for(|status| status.is_online());
+            tokio::time::timeout(SOON, online).await.unwrap().unwrap();
+            opened.insert(name.into(), (db, index));
+        }
+        let (db, index) = &opened[name];
+        if let Some(found) = ask(db, case, index.catalog()).await {
+            failures.push(failure(group, case, &found));
         }
     }
     for (db, _) in opened.into_values() {
         db.close().await.unwrap();
     }
     server.shutdown().await.unwrap();
-    assert!(count > 300, "only {count} cases ran");
-    assert!(failures.is_empty(), "{} of {count} cases:\n{}", failures.len(), failures.join("\n"));
+    let (count, total) = (failures.len(), cases.len());
+    assert!(failures.is_empty(), "{count} of {total} cases:\n{}", failures.join("\n"));
+}
+
+/// What the official client gives with any server: both engines agree, and no schema is needed.
+fn is_for_both(group: &str, case: &Json) -> bool {
+    case["quirk"] != true
+        && case.get("kind").is_none()
+        && case["engine"] == "both"
+        && case.get("error").is_none()
+        && case.get("options").is_none()
+        && group != "client_validation"
+}
+
+/// Runs where `cargo xtask compat` says that the official client is installed.
+#[tokio::test]
+async fn the_official_client_of_our_server_gives_what_was_recorded() {
+    let (Some(folder), Some(js)) = (vectors(), std::env::var_os(OFFICIAL_CLIENT)) else {
+        eprintln!("{OFFICIAL_CLIENT} names no folder: the official client is not asked");
+        return;
+    };
+    let server = Server::builder(Config::default()).start().await.unwrap();
+    let cases = cases(&folder, is_for_both);
+    let mut by_set: BTreeMap<&str, Vec<&(String, String, Json)>> = BTreeMap::new();
+    for case in &cases {
+        by_set.entry(&case.1).or_default().push(case);
+    }
+    let mut asked = String::new();
+    for (name, cases) in &by_set {
+        let index = data_set::load(&folder.join("datasets"), name).unwrap();
+        let app = server.import_app(None, name, index).await.unwrap().id;
+        let queries: Vec<&Json> = cases.iter().map(|(.., case)| &case["query"]).collect();
+        asked.push_str(&json!({"app": app, "queries": queries}).to_string());
+        asked.push('\n');
+    }
+    let mut node = tokio::process::Command::new("node")
+        .args(["vectors.mjs", &server.http_url(), &server.websocket_url()])
+        .current_dir(js)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut input = node.stdin.take().unwrap();
+    let write = async move { input.write_all(asked.as_bytes()).await };
+    let run = async { tokio::join!(write, node.wait_with_output()) };
+    let (written, output) = tokio::time::timeout(Duration::from_secs(240), run).await.unwrap();
+    written.unwrap();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let answers: Vec<Json> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers.len(), cases.len());
+    let mut failures = Vec::new();
+    for ((group, _, case), answer) in by_set.values().flatten().zip(&answers) {
+        let arrays = if case["ordered"] == true { Arrays::Ordered } else { Arrays::Unordered };
+        let found = match answer.get("error") {
+            Some(error) => Some(format!("expected a result, got the error {error}")),
+            None => ["data", "pageInfo"].into_iter().find_map(|key| {
+                let found = difference(case["expect"].get(key)?, &answer[key], arrays)?;
+                Some(format!("{key} {found}"))
+            }),
+        };
+        failures.extend(found.map(|found| failure(group, case, &found)));
+    }
+    server.shutdown().await.unwrap();
+    let (count, total) = (failures.len(), cases.len());
+    assert!(failures.is_empty(), "{count} of {total} cases:\n{}", failures.join("\n"));
 }
