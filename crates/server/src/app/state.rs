@@ -457,11 +457,6 @@ impl AppState {
         position
     }
 
-    /// The time of the last commit.
-    pub(super) const fn last_at(&self) -> i64 {
-        self.last_at
-    }
-
     /// Time does not go back, whatever the clock does.
     pub(super) fn time(&self, now: i64) -> i64 {
         now.max(self.last_at)

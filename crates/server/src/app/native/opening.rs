@@ -187,7 +187,7 @@ impl AppState {
             }
             self.native.sources.leave(source, session);
         }
-        let parked = ParkedSession { is_admin, subs, at: self.last_at() };
+        let parked = ParkedSession { is_admin, subs };
         self.native.parked.park(reader.client, parked);
     }
 

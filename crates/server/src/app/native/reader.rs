@@ -39,6 +39,4 @@ pub(super) struct Sub {
 pub(super) struct ParkedSession {
     pub(super) is_admin: bool,
     pub(super) subs: Vec<(SubId, Query, Arc<str>)>,
-    /// When it ended, in milliseconds since 1970.
-    pub(super) at: i64,
 }
