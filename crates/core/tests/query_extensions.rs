@@ -190,6 +190,7 @@ fn what_makes_no_sense_is_refused_in_words() {
         (json!({"median": "price"}), "no `median`"),
         (json!({"count": "price"}), "`count`"),
         (json!({"sum": 1}), "`sum`"),
+        (json!({"sum": vec!["price"; 65]}), "more than 64"),
         (json!({"sum": "customer"}), "`orders.customer` is a link"),
         (json!({"sum": "customer.age"}), "of the namespace itself"),
         (json!("sum"), "only accepts"),
@@ -235,4 +236,40 @@ fn a_live_sum_does_not_drift() {
     let scratch = query::evaluate(&index, &query, &EvalOptions::native()).unwrap();
     assert_eq!(Some(shown), scratch.aggregate_json());
     assert_eq!(live.counters().fallbacks, 0);
+}
+
+/// The original keeps one operator of an object; here all of them hold, for one value.
+#[test]
+fn several_operators_in_one_object_all_apply() {
+    let index = orders(&[
+        json!({"country": "CH", "price": 1, "customer": 1}),
+        json!({"country": "AT", "price": 2, "customer": 1}),
+        json!({"price": 3, "customer": 2}),
+        json!({"country": null, "price": 4}),
+    ]);
+    assert_eq!(found(&index, json!({"country": {"$ne": "CH", "$isNull": false}})), [1]);
+    assert_eq!(found(&index, json!({"country": {"$ne": "CH", "$not": "AT"}})), [2, 3]);
+    assert_eq!(found(&index, json!({"country": {"$ne": "CH", "$nin": ["AT"]}})), [2, 3]);
+    assert_eq!(found(&index, json!({"country": {"$in": ["CH", "AT"], "$ne": "CH"}})), [1]);
+    assert_eq!(found(&index, json!({"country": {"$isNull": true, "$ne": "CH"}})), [2, 3]);
+    assert_eq!(found(&index, json!({"country": {"$isNull": true, "$in": ["CH"]}})), [] as [u32; 0]);
+    let both = id(2, 1);
+    assert_eq!(found(&index, json!({"customer": {"$in": [both], "$isNull": false}})), [0, 1]);
+    assert_eq!(found(&index, json!({"customer": {"$ne": both, "$isNull": false}})), [2]);
+
+    // One linked entity must pass them all: nobody has an order that is neither of the two.
+    let people = |conditions: Json| {
+        let query = query::parse(&json!({"people": {"$": {"where": conditions}}})).unwrap();
+        let mut index = index.clone();
+        for number in [1, 2] {
+            let entity = EntityId(id(2, number));
+            let (attr, value) = (AttrId(id(10, 6)), Value::Ref(entity));
+            index.insert(&Triple { entity, attr, value, created_at: 1 });
+        }
+        let result = query::evaluate(&index, &query, &EvalOptions::native()).unwrap();
+        result.rows("people").len()
+    };
+    assert_eq!(people(json!({"orders.country": {"$ne": "CH", "$not": "AT"}})), 1);
+    assert_eq!(people(json!({"orders.country": {"$ne": "CH"}})), 2);
+    assert_eq!(people(json!({"orders.country": {"$nin": ["CH", "AT", null]}})), 0);
 }

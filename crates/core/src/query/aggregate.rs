@@ -62,6 +62,9 @@ pub(super) fn read(json: &Map<String, Json>) -> Result<Aggregate, String> {
     Ok(asked)
 }
 
+/// A function or a key of groups may name so many attributes.
+const LABELS_MAX: usize = 64;
+
 /// One attribute or several, each once.
 fn labels(key: &str, json: &Json) -> Result<Vec<Arc<str>>, String> {
     let refuse = |json: &Json| {
@@ -71,6 +74,9 @@ fn labels(key: &str, json: &Json) -> Result<Vec<Arc<str>>, String> {
         Json::Array(items) if !items.is_empty() => items.as_slice(),
         one => std::slice::from_ref(one),
     };
+    if items.len() > LABELS_MAX {
+        return Err(format!("`{key}` in an aggregate names more than {LABELS_MAX} attributes."));
+    }
     let mut all: Vec<Arc<str>> = Vec::with_capacity(items.len());
     for item in items {
         let label = item.as_str().filter(|label| !label.is_empty() && !label.contains('.'));

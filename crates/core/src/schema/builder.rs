@@ -86,8 +86,9 @@ impl SchemaBuilder {
                     "the namespace `{etype}` is defined twice"
                 )));
             }
-            for attr in
-                attrs.iter().filter(|attr| !names.insert((etype.clone(), attr.label.clone())))
+            let mut attrs = attrs.iter();
+            if let Some(attr) =
+                attrs.find(|attr| !names.insert((etype.clone(), attr.label.clone())))
             {
                 return Err(SchemaError::duplicate(etype, &attr.label));
             }
