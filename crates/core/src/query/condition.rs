@@ -105,6 +105,12 @@ impl Scope {
 
     /// Finds out what hangs from what, once all variables are known.
     pub(super) fn arrange(&mut self) {
+        // Thousands of plans may live at a time.
+        self.vars.shrink_to_fit();
+        for var in &mut self.vars {
+            var.leaves.shrink_to_fit();
+            var.from.shrink_to_fit();
+        }
         let single = |var: &Var| var.from.iter().all(|(from, _)| *from == var.from[0].0);
         if !self.vars.iter().all(single) {
             return;

@@ -69,7 +69,7 @@ pub(super) fn cut<K: Ord + Clone>(
         Sense::Descending => b.cmp(&a),
     };
     let compare = |a: &Placed<K>, b: &Placed<K>| cmp((&a.0, a.1), (&b.0, b.1));
-    let edge = |edge: &Option<Edge>| {
+    let edge = |edge: &Option<Box<Edge>>| {
         edge.as_ref().map(|edge| (key(&edge.cursor), edge.cursor.entity, edge.inclusive))
     };
     let (after, before) = (edge(&page.after), edge(&page.before));

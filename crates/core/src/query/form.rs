@@ -174,8 +174,8 @@ pub(super) struct Page {
     /// The limit counts from the end.
     pub(super) last: bool,
     pub(super) offset: Option<usize>,
-    pub(super) after: Option<Edge>,
-    pub(super) before: Option<Edge>,
+    pub(super) after: Option<Box<Edge>>,
+    pub(super) before: Option<Box<Edge>>,
 }
 
 /// A cursor of a query, and whether its own row belongs to the page.

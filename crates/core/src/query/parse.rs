@@ -203,8 +203,8 @@ impl OptionsReader<'_> {
             limit,
             last: limits.first() == Some(&"last"),
             offset,
-            after: self.edge("after", "afterInclusive")?,
-            before: self.edge("before", "beforeInclusive")?,
+            after: self.edge("after", "afterInclusive")?.map(Box::new),
+            before: self.edge("before", "beforeInclusive")?.map(Box::new),
         })
     }
 

@@ -21,7 +21,7 @@ use crate::value::Value;
 pub struct Plan {
     /// The query as JSON.
     pub(super) text: Arc<str>,
-    pub(super) forms: Vec<FormPlan>,
+    pub(super) forms: Box<[FormPlan]>,
     pub(super) options: EvalOptions,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Body {
     pub(super) order: Order,
     pub(super) page: Page,
     pub(super) columns: Columns,
-    pub(super) children: Vec<FormPlan>,
+    pub(super) children: Box<[FormPlan]>,
     /// One entity may hang from several others, so children are looked up once for each entity.
     pub(super) shared: bool,
 }
@@ -78,13 +78,24 @@ pub(super) enum OrderKey {
 pub(super) struct Columns(pub(super) Arc<[Column]>);
 
 /// One returned attribute.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Column {
     pub(super) slot: AttrSlot,
     pub(super) attr: AttrId,
     pub(super) label: Arc<str>,
     /// Links travel with their entity but do not show as values.
     pub(super) link: Option<Step>,
+}
+
+impl FormPlan {
+    fn share_columns(&mut self, known: &mut Vec<Arc<[Column]>>) {
+        let Some(body) = &mut self.body else { return };
+        match known.iter().find(|columns| **columns == body.columns.0) {
+            Some(columns) => body.columns.0 = columns.clone(),
+            None => known.push(body.columns.0.clone()),
+        }
+        body.children.iter_mut().for_each(|child| child.share_columns(known));
+    }
 }
 
 impl Columns {
@@ -94,6 +105,11 @@ impl Columns {
 }
 
 impl Plan {
+    /// Uses the same memory for what other plans return too.
+    pub(super) fn share_columns(&mut self, known: &mut Vec<Arc<[Column]>>) {
+        self.forms.iter_mut().for_each(|form| form.share_columns(known));
+    }
+
     /// Looks up the names of a query and, if asked to, checks it as the server does.
     ///
     /// # Errors
@@ -195,7 +211,7 @@ impl<'a> Planner<'a> {
         let Some(space) = self.index.slot(id.id) else { return Ok(plan) };
         let parent = Parent::Form { etype, trail: &trail };
         let children = form.children.iter().map(|child| self.form(child, parent));
-        let children = children.collect::<Planned<Vec<_>>>()?;
+        let children = children.collect::<Planned<Box<[_]>>>()?;
         let mut negatives = Vec::new();
         if let Some(filter) = &filter {
             collect_negatives(filter, &mut negatives);

@@ -99,7 +99,7 @@ impl Branch {
 }
 
 /// Where a page begins and ends, and whether more lies around it.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Hash, Debug, Default)]
 pub(super) struct PageInfo {
     pub(super) start: Option<Cursor>,
     pub(super) end: Option<Cursor>,

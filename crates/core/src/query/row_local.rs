@@ -18,7 +18,7 @@ impl Plan {
     /// attributes of these facts, all of one value. None if rows depend on each other (pages, page
     /// info, aggregates), on other entities, or on links of many.
     pub fn row_local(&self, index: &TripleIndex) -> Option<Vec<AttrId>> {
-        let [form] = self.forms.as_slice() else { return None };
+        let [form] = &*self.forms else { return None };
         if form.aggregate.is_some() || form.paged {
             return None;
         }

@@ -236,7 +236,7 @@ impl<V: Visibility> Reader<'_, V> {
             }
             _ => OrderKey::Created,
         };
-        let edge = |cursor: &Cursor| Edge { cursor: cursor.clone(), inclusive: true };
+        let edge = |cursor: &Cursor| Box::new(Edge { cursor: cursor.clone(), inclusive: true });
         let page = Page {
             limit: body.page.limit,
             after: Some(edge(start)),
@@ -421,7 +421,7 @@ impl<'a, V: Visibility> Walker<'a, V> {
     fn page(&self, paged: bool, budget: &mut Budget) -> Result<Rows, Exhausted> {
         let (page, sense) = (&self.body.page, self.body.order.sense);
         let toward = if page.last { sense.flipped() } else { sense };
-        let bounds = (self.bound(page.after.as_ref()), self.bound(page.before.as_ref()));
+        let bounds = (self.bound(page.after.as_deref()), self.bound(page.before.as_deref()));
         let mut walk = self.walk(bounds.0, bounds.1, toward).ok_or(Exhausted)?;
         let offset = page.offset.unwrap_or(0);
         if offset > 0 && self.admits_all() {

@@ -149,10 +149,11 @@ impl<V: Visibility> LiveQuery<V> {
     }
 
     /// Page info as it stands, spelled as on the wire; `None` if nothing is paged.
-    pub fn page_info_json(&self) -> Option<Json> {
+    pub fn page_info_json(&self, index: &TripleIndex) -> Option<Json> {
+        let reader = Reader::new(index, self.visibility());
         let State::Rows(forms) = &self.state else { return None };
         let infos = self.plan().forms.iter().zip(forms).filter_map(|(plan, form)| {
-            let page = form.top.rows()?.page.as_ref()?;
+            let page = form.top.rows()?.page(&reader, plan.body.as_ref()?)?;
             Some((plan.key.to_string(), page.to_json(Spelling::Wire)))
         });
         let infos: serde_json::Map<String, Json> = infos.collect();

@@ -12,7 +12,7 @@ use crate::query::evaluate::Gathered;
 use crate::query::explain::{Explanation, LivePath};
 use crate::query::form::{Form, Query};
 use crate::query::options::EvalOptions;
-use crate::query::plan::{Body, FormPlan, OrderKey, Plan};
+use crate::query::plan::{Body, Column, FormPlan, OrderKey, Plan};
 use crate::query::result::{Branch, FormResult, Level, QueryResult};
 use crate::query::visibility::{AllVisible, Visibility};
 use crate::query::window::{Fetch, Fetched};
@@ -62,7 +62,7 @@ pub(super) enum State {
     /// A result that is evaluated anew.
     Whole(Box<QueryResult>),
     /// The query does not fit the attributes any more.
-    Refused(QueryError),
+    Refused(Box<QueryError>),
 }
 
 /// A top-level form whose names exist.
@@ -283,7 +283,7 @@ impl<V: Visibility> LiveQuery<V> {
         delta: &Delta<'_>,
     ) -> Result<Change, QueryError> {
         match &mut self.state {
-            State::Refused(error) => Err(error.clone()),
+            State::Refused(error) => Err(QueryError::clone(error)),
             State::Whole(_) => {
                 self.counters.fallbacks += 1;
                 self.evaluate_whole(index);
@@ -313,12 +313,19 @@ impl<V: Visibility> LiveQuery<V> {
         match Plan::new(index, &query, &self.plan.options) {
             Ok(plan) => self.plan = Arc::new(plan),
             Err(error) => {
-                self.state = State::Refused(error.clone());
+                self.state = State::Refused(Box::new(error.clone()));
                 return Err(error);
             }
         }
         self.evaluate(index, &query);
         Ok(Change { renewed: true, ..Change::default() })
+    }
+
+    /// Uses the same memory for what others return too.
+    pub(super) fn share_columns(&mut self, known: &mut Vec<Arc<[Column]>>) {
+        if let Some(plan) = Arc::get_mut(&mut self.plan) {
+            plan.share_columns(known);
+        }
     }
 
     pub(super) const fn visibility(&self) -> &V {
@@ -332,7 +339,7 @@ impl<V: Visibility> LiveQuery<V> {
     /// As [`Self::apply`].
     pub fn result(&self, index: &TripleIndex) -> Result<QueryResult, QueryError> {
         let forms = match &self.state {
-            State::Refused(error) => return Err(error.clone()),
+            State::Refused(error) => return Err(QueryError::clone(error)),
             State::Whole(result) => return Ok(QueryResult::clone(result)),
             State::Rows(forms) => forms,
         };
@@ -401,7 +408,8 @@ impl LiveForm {
             (Top::Rows(roots), Some(body), _) => {
                 let rows = roots.shown().into_iter().map(|row| row.handle).collect();
                 let level = level(index, body, &self.below, rows);
-                FormResult { level, page: roots.page.clone(), totals: None }
+                let page = roots.page(&Reader::new(index, &AllVisible), body);
+                FormResult { level, page, totals: None }
             }
             _ => FormResult::absent(plan),
         }

@@ -29,12 +29,13 @@ pub(super) struct Roots {
     more: bool,
     /// Rows to hold; all of them if there is no limit.
     keep: usize,
-    start: Option<Cut>,
-    end: Option<Cut>,
+    start: Option<Box<Cut>>,
+    end: Option<Box<Cut>>,
     /// Whether matches lie outside the cursors, where page info asks.
     ahead: Witness,
     beyond: Witness,
-    pub(super) page: Option<PageInfo>,
+    /// The fingerprint of the page info, if it is wanted.
+    page: Option<u64>,
 }
 
 /// A cursor as a place in the order.
@@ -98,6 +99,14 @@ enum Side {
     Beyond,
 }
 
+/// Tells one page info from another; two different ones are alike once in 2^64 times.
+fn fingerprint(page: &PageInfo) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    page.hash(&mut hasher);
+    hasher.finish()
+}
+
 const SPARE_MIN: usize = 2;
 const SPARE_MAX: usize = 32;
 
@@ -117,10 +126,12 @@ impl Roots {
         let page = &body.page;
         let reversed = page.last;
         let (limit, skip) = (page.limit.unwrap_or(usize::MAX), page.offset.unwrap_or(0));
-        let cut = |edge: &Option<Edge>| edge.as_ref().map(|edge| Cut::new(edge, body.order.by));
+        let cut = |edge: &Option<Box<Edge>>| {
+            edge.as_ref().map(|edge| Box::new(Cut::new(edge, body.order.by)))
+        };
         let (after, before) = (cut(&page.after), cut(&page.before));
         let (start, end) = if reversed { (before, after) } else { (after, before) };
-        let asked = |cut: &Option<Cut>| match cut {
+        let asked = |cut: &Option<Box<Cut>>| match cut {
             Some(_) if paged => Witness::Lost,
             _ => Witness::Unasked,
         };
@@ -138,20 +149,20 @@ impl Roots {
             beyond: asked(&end),
             start,
             end,
-            page: paged.then(PageInfo::default),
+            page: None,
         };
         let fetched = roots.fetch(cx, body, roots.inner_start(), keep);
         roots.more = fetched.more;
         roots.list = OrderedList::of(Pane::kept(body.order.sense, reversed), fetched.entries);
         roots.find_witnesses(cx, body);
         if paged {
-            roots.page = Some(roots.page_info(cx, body));
+            roots.page = Some(fingerprint(&roots.page_info(&cx.reader, body)));
         }
         roots
     }
 
     fn inner_start(&self) -> Bound<(Key, EntityId)> {
-        self.start.as_ref().map_or(Bound::Unbounded, Cut::inner)
+        self.start.as_deref().map_or(Bound::Unbounded, Cut::inner)
     }
 
     fn fetch<V: Visibility>(
@@ -161,7 +172,7 @@ impl Roots {
         from: Bound<(Key, EntityId)>,
         count: usize,
     ) -> Fetched {
-        let to = self.end.as_ref().map_or(Bound::Unbounded, Cut::inner);
+        let to = self.end.as_deref().map_or(Bound::Unbounded, Cut::inner);
         cx.reader.fetch(body, self.pane.reversed, from, to, count)
     }
 
@@ -241,8 +252,8 @@ impl Roots {
             }
         }
         if self.page.is_some() && !reached.is_empty() {
-            let page = self.page_info(cx, body);
-            if self.page.as_ref() != Some(&page) {
+            let page = fingerprint(&self.page_info(&cx.reader, body));
+            if self.page != Some(page) {
                 self.page = Some(page);
                 change.pages.push(self.level);
             }
@@ -304,11 +315,20 @@ impl Roots {
         }
     }
 
-    fn page_info<V: Visibility>(&self, cx: &Context<'_, V>, body: &Body) -> PageInfo {
+    /// Page info, if it is wanted.
+    pub(super) fn page<V: Visibility>(
+        &self,
+        reader: &Reader<'_, V>,
+        body: &Body,
+    ) -> Option<PageInfo> {
+        self.page.map(|_| self.page_info(reader, body))
+    }
+
+    fn page_info<V: Visibility>(&self, reader: &Reader<'_, V>, body: &Body) -> PageInfo {
         let shown = self.pane.shown(self.list.len());
         let at = |rank: usize| {
             let entry = self.list.get(rank).filter(|_| shown > 0)?;
-            cx.reader.cursor(body, entry.handle)
+            reader.cursor(body, entry.handle)
         };
         let (near, far) = (at(self.pane.skip), at((self.pane.skip + shown).saturating_sub(1)));
         let page = &body.page;

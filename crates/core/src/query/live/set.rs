@@ -1,9 +1,12 @@
 //! Many live queries, of which a commit touches few.
 
+use std::sync::Arc;
+
 use crate::index::TripleIndex;
 use crate::query::error::QueryError;
 use crate::query::form::Query;
 use crate::query::options::EvalOptions;
+use crate::query::plan::Column;
 use crate::tx::Commit;
 
 use super::change::Change;
@@ -50,6 +53,8 @@ pub struct LiveSet {
     slots: Vec<Option<Box<Member>>>,
     free: Vec<LiveId>,
     routes: Routes,
+    /// What plans return, each list once.
+    columns: Vec<Arc<[Column]>>,
     len: usize,
 }
 
@@ -74,7 +79,8 @@ impl LiveSet {
     }
 
     /// Adds a live query that stands where the index does.
-    pub fn adopt(&mut self, index: &TripleIndex, live: LiveQuery) -> LiveId {
+    pub fn adopt(&mut self, index: &TripleIndex, mut live: LiveQuery) -> LiveId {
+        live.share_columns(&mut self.columns);
         let id = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             LiveId(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
@@ -91,6 +97,9 @@ impl LiveSet {
         self.routes.leave(id, &member.seats);
         self.free.push(id);
         self.len -= 1;
+        if self.len == 0 {
+            self.columns = Vec::new();
+        }
         Some(member.live)
     }
 
@@ -158,6 +167,8 @@ impl LiveSet {
         let member = self.slots.get_mut(id.0 as usize)?.as_mut()?;
         self.routes.leave(id, &member.seats);
         let change = member.live.replan(index);
+        self.columns.retain(|columns| Arc::strong_count(columns) > 1);
+        member.live.share_columns(&mut self.columns);
         // A refused query fits again only after attributes change.
         let found =
             if change.is_ok() { registrations(member.live.plan(), index) } else { Vec::new() };
