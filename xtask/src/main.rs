@@ -14,6 +14,7 @@ mod console;
 mod fuzz;
 mod fuzz_queries;
 mod process;
+mod sim;
 mod suites;
 #[cfg(test)]
 mod tidy;
@@ -42,6 +43,8 @@ enum Command {
     Conformance(conformance::ConformanceArguments),
     /// Compare live queries with evaluations from scratch on random cases
     FuzzQueries(fuzz_queries::FuzzArguments),
+    /// Simulate clients, a network, disks and a server from seeds
+    Sim(sim::SimArguments),
     /// Ask a running `compat` to restart its server; used by the cases themselves
     #[command(hide = true)]
     RestartServer(compat::RestartArguments),
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Compat(arguments) => compat::run(&arguments).map_err(Into::into),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::FuzzQueries(arguments) => fuzz_queries::run(&arguments),
+        Command::Sim(arguments) => sim::run(&arguments).map_err(Into::into),
         Command::RestartServer(arguments) => {
             compat::request_restart(&arguments).map(|()| Verdict::Passed).map_err(Into::into)
         }

@@ -12,7 +12,7 @@ use crate::compat::{self, CompatArguments};
 use crate::conformance;
 use crate::console::Console;
 use crate::process::{self, ProcessError};
-use crate::{Verdict, fuzz, workspace};
+use crate::{Verdict, fuzz, sim, workspace};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
@@ -42,6 +42,8 @@ enum Suite {
     Compat,
     /// The fuzzer on hostile steps and queries
     Fuzz,
+    /// Simulated clients, network, disks and server, and bugs on purpose that this must find
+    Simulation,
 }
 
 impl Suite {
@@ -54,6 +56,7 @@ impl Suite {
             Self::Conformance => "conformance",
             Self::Compat => "compat",
             Self::Fuzz => "fuzz",
+            Self::Simulation => "simulation",
         }
     }
 
@@ -77,6 +80,7 @@ impl Suite {
                 Some(reason) => return Ok(Outcome::Skipped(reason.to_owned())),
                 None => fuzz::run(console)?,
             },
+            Self::Simulation => sim::smoke(console)?,
         }
         Ok(Outcome::Passed)
     }

@@ -13,6 +13,9 @@ pub mod date;
 pub mod entity;
 pub mod id;
 pub mod index;
+#[cfg(feature = "mutants")]
+#[doc(hidden)]
+pub mod mutant;
 pub mod port;
 pub mod query;
 pub mod schema;

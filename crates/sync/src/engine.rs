@@ -17,6 +17,7 @@ mod ledger;
 mod link;
 mod local;
 mod millis;
+mod mutants;
 mod names;
 mod native;
 mod pending;
@@ -256,6 +257,11 @@ pub struct SyncEngine {
     /// slow, not silent.
     answered_at: Millis,
     told_at: Millis,
+    /// When anything came from the server last, and when it was asked for a sign of life last.
+    heard_at: Millis,
+    probed_at: Millis,
+    #[cfg(feature = "mutants")]
+    out_of_order: mutants::Held,
     /// Why there is no session, if there should be one.
     trouble: Option<Arc<str>>,
     /// Pending transactions changed: views are to be aligned, results looked at.
@@ -320,6 +326,10 @@ impl SyncEngine {
             answer_max: transact::ANSWER_MAX,
             answered_at: Millis(0),
             told_at: Millis(0),
+            heard_at: Millis(0),
+            probed_at: Millis(0),
+            #[cfg(feature = "mutants")]
+            out_of_order: mutants::Held::default(),
             trouble: None,
             is_unsettled: true,
             may_retire: false,

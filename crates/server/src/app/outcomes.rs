@@ -86,6 +86,10 @@ impl Outcomes {
     }
 
     pub(super) fn get(&self, key: &EventKey) -> Option<&Outcome> {
+        #[cfg(feature = "mutants")]
+        if tricedb_core::mutant::Mutant::ResendRunsAgain.is_planted() {
+            return None;
+        }
         self.by_name.get(&Name::of(key))
     }
 

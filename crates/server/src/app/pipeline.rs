@@ -70,6 +70,10 @@ impl Pipeline {
     }
 
     pub(super) fn is_durable(&self, mark: Mark) -> bool {
+        #[cfg(feature = "mutants")]
+        if tricedb_core::mutant::Mutant::AckBeforeFlush.is_planted() {
+            return true;
+        }
         mark <= self.durable
     }
 

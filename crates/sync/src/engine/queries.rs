@@ -14,6 +14,7 @@ use tricedb_protocol::{AddQuery, ClientMessage, RemoveQuery, ReturnType};
 use super::facts::{facts_of, put_fact};
 use super::local::{Hold, LocalFacts};
 use super::millis::Millis;
+use super::mutants;
 use super::report::{QueryFailure, ServerError, SyncEvent};
 use super::result::{Coverage, QueryResultSnapshot};
 use super::subscription::{Due, Extra, OnceId, Subscription};
@@ -312,8 +313,10 @@ impl SyncEngine {
         extra: Extra,
     ) {
         let Some(current) = self.queries.get(key).filter(|s| s.is_active()) else { return };
+        #[cfg(feature = "mutants")]
+        let triples = mutants::lose_one(triples);
         // Within a session results do not go back; a new session may follow a restored backup.
-        if current.is_fresh && position < current.position {
+        if current.is_fresh && position < current.position && !mutants::goes_back() {
             if let Some(current) = self.queries.get_mut(key) {
                 current.asked = None;
             }
@@ -514,8 +517,10 @@ impl SyncEngine {
         let result = match shown {
             Ok(shown) => {
                 tracing::trace!(target: "tricedb::query", %query, %position, ?coverage, "evaluated");
-                // While the server is about to answer, nothing is better than an empty guess.
-                if coverage == Coverage::Partial && !offline && shown.is_empty() {
+                // While the server is about to answer, nothing is better than an empty guess; but what was
+                // shown and is taken back must go.
+                let is_first = subscription.latest.is_none();
+                if coverage == Coverage::Partial && !offline && is_first && shown.is_empty() {
                     return;
                 }
                 if subscription.latest.as_ref().is_some_and(|l| l.shows_the_same(&shown)) {

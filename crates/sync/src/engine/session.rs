@@ -93,6 +93,7 @@ impl SyncEngine {
         if !self.link.is_connected() {
             return;
         }
+        self.heard_at = now;
         let text = match frame {
             Frame::Text(text) => text,
             Frame::Binary(bytes) if self.is_native() => {
@@ -129,6 +130,13 @@ impl SyncEngine {
                 self.query_exists(now, &canonical_json(&exists.q))
             }
             ServerMessage::RemoveQueryOk(_) => {}
+            #[cfg(feature = "mutants")]
+            ServerMessage::RefreshOk(refresh) => {
+                for refresh in self.out_of_order.refreshes(refresh) {
+                    self.refresh_ok(now, refresh);
+                }
+            }
+            #[cfg(not(feature = "mutants"))]
             ServerMessage::RefreshOk(refresh) => self.refresh_ok(now, refresh),
             ServerMessage::TransactOk(TransactOk { tx_id, client_event_id }) => {
                 if let Some(event) = client_event_id {

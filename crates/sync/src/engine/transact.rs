@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use tricedb_core::id::{EventId, TxId};
 use tricedb_core::port::{OutboxRow, OutboxState};
 use tricedb_core::tx::{Action, EntityKey, Operation, TxError, TxStep, UpdateMode, steps_to_json};
-use tricedb_protocol::{AppState, ClientMessage, Transact};
+use tricedb_protocol::{AppState, ClientMessage, RemoveQuery, Transact};
 
 use super::conflict::writes_of;
 use super::millis::Millis;
@@ -25,7 +25,8 @@ pub(super) const ANSWER_MAX: Duration = Duration::from_secs(60);
 const ANSWER_MAX_MAX: Duration = Duration::from_secs(3600);
 
 /// How long an acknowledged transaction stays over results that were not renewed since. A server does not
-/// send results that came out unchanged, so that the wait must end some time.
+/// send results that came out unchanged, so that the wait must end some time. It ends only with a sign of
+/// life from after it: on a connection that is silently gone, results may be lost.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The kind of the refusal of what only native sessions can do.
@@ -407,6 +408,10 @@ impl SyncEngine {
         }
         self.outputs.push_back(Output::Settled { seq, outcome: Err(Some(error.clone())) });
         self.event(SyncEvent::Rejected { id: name, error });
+        #[cfg(feature = "mutants")]
+        if tricedb_core::mutant::Mutant::KeepRejected.is_planted() {
+            return;
+        }
         if made_attrs {
             // What it invented is no longer to be had from it.
             self.expand_pending(now);
@@ -464,6 +469,7 @@ impl SyncEngine {
     pub(super) fn retire(&mut self, now: Millis) {
         self.may_retire = false;
         let Some(since) = self.link.authenticated_since() else { return };
+        let has_answers = self.queries.values().all(|query| query.asked.is_none());
         let done: Vec<u64> = self
             .outbox
             .acked_all()
@@ -472,7 +478,8 @@ impl SyncEngine {
             .filter(|pending| match pending.stage {
                 Stage::Acked { tx, at } => {
                     let needed = || self.queries.values().any(|q| q.awaits(tx, pending.seq));
-                    now >= since.max(at).plus(GRACE) || (!pending.is_restored && !needed())
+                    let is_over = has_answers && self.heard_at >= since.max(at).plus(GRACE);
+                    is_over || (!pending.is_restored && !needed())
                 }
                 _ => false,
             })
@@ -494,7 +501,17 @@ impl SyncEngine {
         self.outbox.end_waits(now);
         let Some(session_since) = self.link.authenticated_since() else { return };
         let [_, racing, sent, acked] = self.outbox.first_times();
-        self.may_retire |= acked.is_some_and(|at| now >= session_since.max(at).plus(GRACE));
+        if let Some(end) = acked.map(|at| session_since.max(at).plus(GRACE))
+            && now >= end
+        {
+            self.may_retire |= self.heard_at >= end;
+            if self.probed_at < end {
+                self.probed_at = now;
+                if self.heard_at < end {
+                    self.probe();
+                }
+            }
+        }
         let answers_late =
             sent.is_some_and(|since| now >= since.max(self.answered_at).plus(self.answer_max));
         let attrs_late = racing.is_some_and(|since| now >= since.plus(ATTRS_MAX));
@@ -509,13 +526,23 @@ impl SyncEngine {
     pub(super) fn transactions_deadline(&self) -> Option<Millis> {
         let since = self.link.authenticated_since()?;
         let [postponed, racing, sent, acked] = self.outbox.first_times();
+        let grace = acked.map(|at| at.max(since).plus(GRACE));
         let dues = [
             postponed,
             racing.map(|at| at.plus(ATTRS_MAX)),
             sent.map(|at| at.max(self.answered_at).plus(self.answer_max)),
-            acked.map(|at| at.max(since).plus(GRACE)),
+            grace.filter(|end| self.probed_at < *end),
         ];
         dues.into_iter().flatten().min()
+    }
+
+    /// Asks for a sign of life: an answer that costs next to nothing.
+    fn probe(&mut self) {
+        let client_event_id = Some(self.next_event());
+        self.send(&ClientMessage::RemoveQuery(RemoveQuery {
+            q: serde_json::json!({}),
+            client_event_id,
+        }));
     }
 }
 

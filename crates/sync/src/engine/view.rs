@@ -445,13 +445,21 @@ impl View {
             keys.push(Key::entity(entity));
             for triple in lender.lend(entity) {
                 let Some(fact) = fact_of(&self.index, &triple) else { continue };
-                if triple_of(&self.index, &fact).is_none() && put_fact(&mut self.index, &triple) {
+                let is_missing = triple_of(&self.index, &fact).is_none() && !self.is_taken(&fact);
+                if is_missing && put_fact(&mut self.index, &triple) {
                     self.add_keys(&triple, keys);
                     borrowed.push(triple);
                 }
             }
         }
         borrowed
+    }
+
+    /// Whether something that is laid over took the fact away: it must not be lent back.
+    fn is_taken(&self, fact: &HeldFact) -> bool {
+        let users = self.users.of(Key::entity(fact.entity)).iter();
+        let commits = users.filter_map(|seq| self.layers.get(seq)?.commit.as_ref());
+        commits.flat_map(Commit::facts).any(|change| before(change, fact).is_some())
     }
 }
 

@@ -29,7 +29,11 @@ impl SyncEngine {
         if let Some(attrs) = attrs {
             self.learn_attrs(now, attrs.into_iter().map(Arc::new).collect());
         }
-        for part in parts {
+        #[cfg(feature = "mutants")]
+        let parts = self.out_of_order.parts(parts, to);
+        #[cfg(not(feature = "mutants"))]
+        let parts = parts.into_iter().map(|part| (part, to));
+        for (part, to) in parts {
             self.part(now, part, to);
         }
         for ack in acks {
@@ -74,6 +78,10 @@ impl SyncEngine {
                     subscription.view = Some(View::new(index));
                 }
                 let Some(view) = &mut subscription.view else { return };
+                #[cfg(feature = "mutants")]
+                if tricedb_core::mutant::Mutant::DropFact.is_planted() && body.put.len() > 1 {
+                    body.put.pop();
+                }
                 for triple in &body.put {
                     let Some(fact) = fact_of(view.index(), triple) else { continue };
                     if let Some(before) = view.confirmed(&fact) {

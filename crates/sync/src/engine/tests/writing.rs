@@ -37,10 +37,46 @@ fn an_acknowledged_write_stays_until_a_result_contains_it_or_none_comes() {
     client.pass(5_000);
     assert_eq!(client.titles(&key), ["one"]);
     assert_eq!(client.kinds(), [PendingState::Synced]);
-    // The server's result came out the same as before, so that it sent none: somebody deleted it again.
+    // The server's result came out the same as before, so that it sent none: somebody deleted it again. But
+    // on a connection that is silently gone it may as well be lost.
     client.pass(6_000);
+    assert_eq!(client.ops(), ["remove-query"]);
+    client.pass(60_000);
+    assert_eq!(client.titles(&key), ["one"]);
+    client.say(&json!({"op": "remove-query-ok", "q": {}}));
     assert_eq!(client.kinds(), []);
     assert_eq!(client.titles(&key), Vec::<String>::new());
+}
+
+#[test]
+fn a_cancelled_write_goes_while_the_first_answer_is_awaited() {
+    let mut client = Client::new(1);
+    let key = client.subscribe(q());
+    client.transact(todo(1, "one"));
+    assert_eq!(client.titles(&key), ["one"]);
+    let id = client.engine.pending(client.now)[0].id.clone();
+    client.engine.cancel(client.now, &id).unwrap();
+    client.drain();
+    assert_eq!(client.titles(&key), Vec::<String>::new());
+}
+
+#[test]
+fn a_deleted_entity_is_not_lent_back_by_other_queries() {
+    let (mut client, key, transact) = one_sent();
+    client.say(&ack(&transact, 101));
+    let refresh = refresh(&client, &transact, 101);
+    client.say(&refresh);
+    let q_open = json!({"todos": {"$": {"where": {"done": false}}}});
+    let open = client.subscribe(q_open.clone());
+    let held = result(&triples_of(&transact, 1_700_000_000_500));
+    client.say(&json!({"op": "add-query-ok", "q": q_open, "result": held, "processed-tx-id": 101}));
+    assert_eq!(client.titles(&open), ["one"]);
+    client.transact(tx("todos", entity(1)).delete());
+    client.transact(tx("todos", entity(1)).update(json!({"done": false})));
+    for query in [&key, &open] {
+        let shown = client.shows(query);
+        assert_eq!(shown["todos"], json!([{"id": entity(1), "done": false}]));
+    }
 }
 
 #[test]
