@@ -47,6 +47,8 @@ enum Event {
     ClientStart(usize),
     /// The server's write is through, if that process still lives.
     ServerDisk { process: u64 },
+    /// The server has encoded a large result, if that process still lives.
+    ServerEncoded { process: u64 },
     /// The server's process starts.
     ServerStart,
 }
@@ -165,6 +167,7 @@ impl World {
             Event::ClientDisk { client, process } => self.client_write_ends(client, process),
             Event::ClientStart(client) => self.start_client(client),
             Event::ServerDisk { process } => self.server_write_ends(process),
+            Event::ServerEncoded { process } => self.server_has_encoded(process),
             Event::ServerStart => self.start_server(),
         }
     }

@@ -54,6 +54,8 @@ struct Running {
     base: TxId,
     ids: Random,
     tickets: u64,
+    /// Large results that were encoded beside the app, in the order in which it gets them.
+    encoded: VecDeque<app::Encoded>,
     /// When the process began, on the clock of rooms.
     began: u64,
 }
@@ -123,6 +125,7 @@ impl Server {
         self.running.as_ref().is_some_and(|running| {
             running.app.is_settled()
                 && running.commands.is_empty()
+                && running.encoded.is_empty()
                 && running.peers.values().all(|p| p.outlet.is_empty() && p.backlog.is_empty())
         })
     }
@@ -166,6 +169,7 @@ impl World {
             failures: 0,
             ids,
             tickets: 0,
+            encoded: VecDeque::new(),
             began: self.now,
         });
         Ok(())
@@ -315,6 +319,7 @@ impl World {
         loop {
             let now = self.now;
             let Some(running) = &mut self.server.running else { return Ok(()) };
+            let mut encodings = 0;
             running.app.seal();
             if running.app.rooms_deadline().is_some() {
                 running.app.tell_rooms(Duration::from_millis(now - running.began));
@@ -336,6 +341,10 @@ impl World {
                         }
                     }
                     Output::Answer { .. } => {}
+                    Output::Encode(job) => {
+                        running.encoded.push_back(job.run());
+                        encodings += 1;
+                    }
                     Output::Append { expected, entries } => {
                         running.commands.push_back(LogCommand::Append { expected, entries });
                     }
@@ -343,6 +352,10 @@ impl World {
                         running.commands.push_back(LogCommand::Snapshot { position, image });
                     }
                 }
+            }
+            for _ in 0..encodings {
+                let (process, wait) = (self.server.process, self.random.below(10));
+                self.schedule(now + wait, Event::ServerEncoded { process });
             }
             self.write_next();
             let mut goes_on = false;
@@ -418,6 +431,17 @@ impl World {
                     self.server.log.snapshot(position, &image);
                 }
             }
+        }
+        self.server_turn()
+    }
+
+    /// A large result is encoded.
+    pub(super) fn server_has_encoded(&mut self, process: u64) -> Result<(), Violation> {
+        if self.server.process == process
+            && let Some(running) = &mut self.server.running
+            && let Some(encoded) = running.encoded.pop_front()
+        {
+            running.app.encoded(encoded);
         }
         self.server_turn()
     }
