@@ -20,6 +20,9 @@ pub(crate) struct SimArguments {
     /// Actions of each seed
     #[arg(long, default_value_t = 500)]
     steps: u64,
+    /// Which clients there are: plain, native or mixed
+    #[arg(long, default_value = "plain")]
+    clients: String,
     /// Tell the whole story of a failing seed, not the shortest one found
     #[arg(long)]
     whole: bool,
@@ -39,7 +42,7 @@ pub(crate) fn run(arguments: &SimArguments) -> Result<Verdict, ProcessError> {
     let mut command = process::cargo();
     command.args(["run", "--quiet", "--package", "tricedb-sim", "--"]);
     command.args(["--seeds", &seeds.to_string(), "--start", &start.to_string()]);
-    command.args(["--steps", &steps.to_string()]);
+    command.args(["--steps", &steps.to_string(), "--clients", &arguments.clients]);
     if *seeds < MANY {
         command.arg("--any-coverage");
     }

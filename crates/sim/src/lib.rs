@@ -22,7 +22,7 @@ mod violation;
 mod world;
 
 pub use coverage::Coverage;
-pub use plan::{Action, AdminChange, ClientMode, Disk, Notice, Plan, Step, Write};
+pub use plan::{Action, AdminChange, ClientMode, Disk, Notice, Plan, Population, Step, Write};
 pub use running::{Failure, Ran, run, run_seeds, story};
 pub use shrinking::shrink;
 pub use violation::{Promise, Violation};

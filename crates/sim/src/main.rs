@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use serde_json::json;
-use tricedb_sim::{Plan, run, run_seeds, shrink, story};
+use tricedb_sim::{Plan, Population, run, run_seeds, shrink, story};
 
 /// Runs of a failing plan that are spent on making it short.
-const SHRINKING_RUNS_MAX: usize = 600;
+const SHRINKING_RUNS_MAX: usize = 250;
 
 #[derive(Parser)]
 #[command(name = "tricedb-sim", about = "Simulates clients, a network, disks and a server")]
@@ -26,6 +26,9 @@ struct Arguments {
     /// Actions of each seed
     #[arg(long, default_value_t = 500)]
     steps: usize,
+    /// Which clients there are
+    #[arg(long, value_enum, default_value_t = Clients::Plain)]
+    clients: Clients,
     /// Do not require that every situation occurred
     #[arg(long)]
     any_coverage: bool,
@@ -37,16 +40,39 @@ struct Arguments {
     json: bool,
 }
 
+/// Which clients there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Clients {
+    /// Clients that speak the plain protocol
+    Plain,
+    /// Clients with native sessions
+    Native,
+    /// Both together
+    Mixed,
+}
+
+impl From<Clients> for Population {
+    fn from(clients: Clients) -> Self {
+        match clients {
+            Clients::Plain => Self::Plain,
+            Clients::Native => Self::Native,
+            Clients::Mixed => Self::Mixed,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A panic is a broken promise and is reported as one.
     std::panic::set_hook(Box::new(|_| {}));
     let began = Instant::now();
     let threads = thread::available_parallelism().map_or(1, usize::from);
-    let Arguments { seeds, start, steps, .. } = arguments;
-    let (coverage, ran, hash, failure) = run_seeds(start, seeds, steps, threads);
+    let Arguments { seeds, start, steps, clients, .. } = arguments;
+    let population = clients.into();
+    let (coverage, ran, hash, failure) = run_seeds(start, seeds, steps, population, threads);
     let seconds = began.elapsed().as_secs_f64();
-    let has_native = (start..start + seeds).any(|seed| Plan::of(seed, steps).has_native());
+    let has_native =
+        (start..start + seeds).any(|seed| Plan::of(seed, steps, population).has_native());
     let missing = match arguments.any_coverage || failure.is_some() {
         true => Vec::new(),
         false => coverage.missing(has_native),
@@ -60,9 +86,13 @@ fn main() -> ExitCode {
     ));
     say(&format!("met: {coverage}"));
     if let Some(failure) = &failure {
-        let plan = Plan::of(failure.seed, steps);
+        let plan = Plan::of(failure.seed, steps, population);
         say(&format!("FAILED at seed {}: {}", failure.seed, failure.violation));
-        say(&format!("replay with `cargo xtask sim --start {} --seeds 1`", failure.seed));
+        let kind = format!("{clients:?}").to_lowercase();
+        say(&format!(
+            "replay with `cargo xtask sim --start {} --seeds 1 --clients {kind}`",
+            failure.seed
+        ));
         let again = run(&plan);
         if again.violation.as_ref() != Some(&failure.violation) {
             say("the replay went another way: the simulation is not deterministic");

@@ -17,6 +17,17 @@ pub enum ClientMode {
     Native,
 }
 
+/// Which clients there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Population {
+    /// Plain ones alone.
+    Plain,
+    /// Native ones alone.
+    Native,
+    /// Both together.
+    Mixed,
+}
+
 /// Everything that decides a run. Actions may be left out without changing what the others mean.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -152,8 +163,8 @@ pub enum Action {
 
 impl Plan {
     /// The plan of a seed, with so many actions.
-    pub fn of(seed: u64, steps: usize) -> Self {
-        generate::plan(seed, steps)
+    pub fn of(seed: u64, steps: usize, population: Population) -> Self {
+        generate::plan(seed, steps, population)
     }
 
     /// Whether some client speaks native sessions.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crate::coverage::Coverage;
-use crate::plan::Plan;
+use crate::plan::{Plan, Population};
 use crate::trace::Trace;
 use crate::violation::{Promise, Violation};
 use crate::world::World;
@@ -78,6 +78,7 @@ pub fn run_seeds(
     start: u64,
     count: u64,
     steps: usize,
+    population: Population,
     threads: usize,
 ) -> (Coverage, u64, u64, Option<Failure>) {
     let next = AtomicU64::new(start);
@@ -89,7 +90,7 @@ pub fn run_seeds(
             if seed >= end {
                 return;
             }
-            let ran = run(&Plan::of(seed, steps));
+            let ran = run(&Plan::of(seed, steps, population));
             let Ok(mut found) = found.lock() else { return };
             found.0.add(&ran.coverage);
             found.1 += 1;

@@ -3,7 +3,7 @@
 use std::thread;
 
 use tricedb_core::mutant::{Mutant, plant};
-use tricedb_sim::{Plan, run};
+use tricedb_sim::{Plan, Population, run};
 
 /// Seeds within which each must be found.
 const SEEDS: u64 = 100;
@@ -11,7 +11,7 @@ const SEEDS: u64 = 100;
 fn is_found(mutant: Mutant) -> Option<(u64, String)> {
     plant(Some(mutant));
     let found = (1..=SEEDS).find_map(|seed| {
-        let violation = run(&Plan::of(seed, 500)).violation?;
+        let violation = run(&Plan::of(seed, 500, Population::Plain)).violation?;
         Some((seed, violation.to_string()))
     });
     plant(None);
@@ -38,7 +38,7 @@ fn every_mutant_is_found() {
 #[test]
 fn without_a_mutant_the_same_seeds_keep_their_promises() {
     for seed in 1..=6 {
-        let ran = run(&Plan::of(seed, 500));
+        let ran = run(&Plan::of(seed, 500, Population::Plain));
         assert_eq!(ran.violation, None, "seed {seed}");
     }
 }

@@ -1,7 +1,7 @@
 //! Plans from seeds.
 
 use super::write::queries;
-use super::{Action, AdminChange, ClientMode, Disk, Notice, Plan, Step, Write};
+use super::{Action, AdminChange, ClientMode, Disk, Notice, Plan, Population, Step, Write};
 use crate::random::Random;
 
 /// To-dos that all clients know and write.
@@ -14,10 +14,13 @@ struct Maker {
     next: u32,
 }
 
-pub(super) fn plan(seed: u64, count: usize) -> Plan {
+pub(super) fn plan(seed: u64, count: usize, population: Population) -> Plan {
     let mut random = Random::new(&[seed, 1]);
-    // Plain ones alone, native ones alone, and both together.
-    let native = [0, 100, 50][(seed % 3) as usize];
+    let native = match population {
+        Population::Plain => 0,
+        Population::Native => 100,
+        Population::Mixed => 50,
+    };
     let mode = |random: &mut Random| match random.percent(native) {
         true => ClientMode::Native,
         false => ClientMode::Plain,

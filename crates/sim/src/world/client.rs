@@ -286,16 +286,13 @@ impl World {
                     running.once.remove(&id);
                 }
             }
-            Output::Stored { seq, result } => {
-                if result.is_ok() {
-                    self.judge.stored(client, seq);
-                }
-            }
+            Output::Stored { seq, result: Ok(()) } => self.judge.stored(client, seq),
+            Output::Stored { .. } => {}
             Output::Settled { seq, outcome } => {
                 self.trace
                     .tell(now, || format!("  client {client}: {seq} is settled: {outcome:?}"));
                 let outcome = outcome.as_ref();
-                let outcome = outcome.map(|at| *at).map_err(|e| e.as_ref().map(|e| &*e.message));
+                let outcome = outcome.copied().map_err(|e| e.as_ref().map(|e| &*e.message));
                 self.judge.settled(client, seq, outcome)?;
             }
             Output::Room { report: RoomReport::Message(message), .. } => {
