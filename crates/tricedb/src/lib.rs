@@ -92,6 +92,11 @@ struct Readme;
 #[doc = include_str!("../../../docs/transactions.md")]
 struct TransactionsGuide;
 
+/// So do those of the guide to types.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/typed.md")]
+struct TypedGuide;
+
 /// Those of the guide to rooms, too.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/rooms.md")]

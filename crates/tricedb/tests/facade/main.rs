@@ -7,6 +7,7 @@
     reason = "a test ends where something is wrong"
 )]
 
+mod everyday;
 mod infinite;
 mod typed;
 mod world;
