@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
+use crate::catalog::Direction;
 use crate::id::EntityId;
 use crate::index::{AttrSlot, Cell, TripleIndex};
 use crate::query::condition::{Cond, Reader, Way};
@@ -63,7 +64,11 @@ fn leaves(body: &Body, cond: &Cond, is_optional: bool, slots: &mut Vec<AttrSlot>
                 && scope.vars[0].leaves.iter().all(|leaf| {
                     slots.push(leaf.slot);
                     let is_shown = body.columns.contains(leaf.slot);
-                    is_shown || (leaf.way == Way::Data && !is_optional)
+                    match leaf.way {
+                        Way::Data => is_shown || !is_optional,
+                        // A link seen from its far end is a fact of somebody else.
+                        Way::Link(step) => is_shown && step.direction == Direction::Forward,
+                    }
                 })
         }
         Cond::All(conds) => conds.iter().all(|cond| leaves(body, cond, is_optional, slots)),
