@@ -1,5 +1,6 @@
 //! What becomes of each transaction.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value as Json;
@@ -194,13 +195,16 @@ impl Judge {
         pending: &[PendingTransaction],
     ) -> Result<(), Violation> {
         let mut waits = false;
+        let mut found: BTreeSet<TxRef> = BTreeSet::new();
         for one in pending {
             let name = one.id.as_str();
-            let known = self.of_name(client, name);
+            // One that lost a race for an attribute has another name, which the server may not know yet.
+            let known = self.of_name(client, name).or_else(|| self.open_like(client, one, &found));
             let Some(tx) = known else {
                 hold!(false, Sanity, "client {client} found {name} in its queue");
                 continue;
             };
+            found.insert(tx);
             let transaction = &mut self.transactions[tx.0];
             waits |= one.state != PendingState::Rejected;
             if matches!(one.state, PendingState::Queued | PendingState::Sent) {
@@ -217,15 +221,32 @@ impl Judge {
             self.numbers[client].insert(transaction.seq, tx);
         }
         self.coverage.restored_queues += u64::from(waits);
-        let missing = self.transactions.iter().find(|transaction| {
+        let missing = self.transactions.iter().zip(0..).find(|(transaction, at)| {
             transaction.client == client
                 && transaction.fate == Fate::Open
-                && !pending.iter().any(|p| p.id.as_str() == transaction.name)
+                && !found.contains(&TxRef(*at))
         });
-        if let Some(transaction) = missing {
+        if let Some((transaction, _)) = missing {
             hold!(false, Durable, "{transaction} was told to be on the disk and is gone");
         }
         Ok(())
+    }
+
+    /// An open transaction that does the same as a queued one, and was not found in the queue yet.
+    fn open_like(
+        &self,
+        client: usize,
+        queued: &PendingTransaction,
+        found: &BTreeSet<TxRef>,
+    ) -> Option<TxRef> {
+        let mut all = self.transactions.iter().zip(0..);
+        let same = all.find(|(transaction, at)| {
+            transaction.client == client
+                && transaction.fate == Fate::Open
+                && transaction.operations == queued.operations
+                && !found.contains(&TxRef(*at))
+        });
+        same.map(|(_, at)| TxRef(at))
     }
 
     /// By the name that the program knows, or one that follows from it.
