@@ -86,7 +86,10 @@ fn operators_are_data_until_the_app_turns_them_on() {
     result(&run(dir, &["transact", &reset, "--app", id, "--json"]));
 
     let set = result(&run(dir, &["app", "set", id, "--operators", "on", "--json"]));
-    assert_eq!(set, json!({"app_id": id, "settings": {"operators": true, "extensions": false}}));
+    assert_eq!(
+        set,
+        json!({"app_id": id, "settings": {"operators": true, "extensions": false, "status": "active"}})
+    );
     result(&run(dir, &["transact", &steps, "--app", id, "--json"]));
     result(&run(dir, &["transact", &steps, "--app", id, "--json"]));
     assert_eq!(result(&run(dir, &query))["todos"][0]["n"], 4);
@@ -106,7 +109,10 @@ fn operators_are_data_until_the_app_turns_them_on() {
     assert_eq!(todos["todos"][0]["n"], json!({"$increment": 2}));
     assert_eq!(server.stop(Signal::TERM).0, Some(0));
     let list = result(&run(dir, &["app", "list", "--json"]));
-    assert_eq!(list["apps"][0]["settings"], json!({"operators": false, "extensions": false}));
+    assert_eq!(
+        list["apps"][0]["settings"],
+        json!({"operators": false, "extensions": false, "status": "active"})
+    );
 }
 
 #[test]

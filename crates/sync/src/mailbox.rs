@@ -38,6 +38,8 @@ struct Inner<T> {
     missed: u64,
     /// What came since that takes its place for readers, but not as what is known.
     aside: Option<T>,
+    /// The first unread item was put aside: a newer one does not replace it.
+    is_aside_unread: bool,
     ended: bool,
     waker: Option<Waker>,
 }
@@ -45,8 +47,15 @@ struct Inner<T> {
 impl<T: Clone> Mailbox<T> {
     pub(crate) fn new(keeps: Keeps) -> Arc<Self> {
         let unread = VecDeque::new();
-        let inner =
-            Inner { unread, latest: None, missed: 0, aside: None, ended: false, waker: None };
+        let inner = Inner {
+            unread,
+            latest: None,
+            missed: 0,
+            aside: None,
+            is_aside_unread: false,
+            ended: false,
+            waker: None,
+        };
         Arc::new(Self { keeps, inner: Mutex::new(inner) })
     }
 
@@ -57,6 +66,8 @@ impl<T: Clone> Mailbox<T> {
 
     pub(crate) fn put(&self, item: T) {
         self.place(item, |inner, item| {
+            // A reader is to hear of a refusal, however soon something is shown again.
+            inner.unread.truncate(usize::from(inner.is_aside_unread));
             inner.latest = Some(item.clone());
             inner.aside = None;
         });
@@ -64,7 +75,11 @@ impl<T: Clone> Mailbox<T> {
 
     /// Tells the reader something that leaves [`Self::latest`] as it is.
     pub(crate) fn put_aside(&self, item: T) {
-        self.place(item, |inner, item| inner.aside = Some(item.clone()));
+        self.place(item, |inner, item| {
+            inner.unread.clear();
+            inner.aside = Some(item.clone());
+            inner.is_aside_unread = true;
+        });
     }
 
     fn place(&self, item: T, keep: impl FnOnce(&mut Inner<T>, &T)) {
@@ -74,10 +89,7 @@ impl<T: Clone> Mailbox<T> {
                 return;
             }
             match self.keeps {
-                Keeps::Latest => {
-                    inner.unread.clear();
-                    keep(&mut inner, &item);
-                }
+                Keeps::Latest => keep(&mut inner, &item),
                 Keeps::Queue { max } if inner.unread.len() >= max => {
                     inner.unread.pop_front();
                     inner.missed += 1;
@@ -121,6 +133,7 @@ impl<T: Clone> Mailbox<T> {
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Option<T>> {
         let mut inner = self.lock();
         if let Some(item) = inner.unread.pop_front() {
+            inner.is_aside_unread = false;
             return Poll::Ready(Some(item));
         }
         if inner.ended {
@@ -157,6 +170,20 @@ mod tests {
 
     fn read<T: Clone>(mailbox: &Mailbox<T>) -> Poll<Option<T>> {
         mailbox.poll(&Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_slow_reader_hears_of_a_refusal_before_what_came_after_it() {
+        let mailbox = Mailbox::new(Keeps::Latest);
+        mailbox.put(1);
+        mailbox.put_aside(2);
+        mailbox.put(3);
+        mailbox.put(4);
+        assert_eq!((mailbox.latest(), mailbox.aside()), (Some(4), None));
+        assert_eq!(read(&mailbox), Poll::Ready(Some(2)));
+        mailbox.put(5);
+        assert_eq!(read(&mailbox), Poll::Ready(Some(5)));
+        assert_eq!(read(&mailbox), Poll::Pending);
     }
 
     #[test]

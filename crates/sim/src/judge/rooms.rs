@@ -15,8 +15,8 @@ pub(crate) struct RoomsJudge {
     members: Vec<BTreeMap<u8, u32>>,
     /// What each client has told so far.
     told: Vec<u64>,
-    /// By receiver and teller's session, what came last.
-    heard: Vec<BTreeMap<String, u64>>,
+    /// By receiver, room and teller's session, what came last.
+    heard: Vec<BTreeMap<(String, String), u64>>,
 }
 
 impl RoomsJudge {
@@ -63,13 +63,20 @@ impl RoomsJudge {
 }
 
 impl Judge {
-    /// A client hears what another told.
-    pub(crate) fn hears(&mut self, client: usize, message: &TopicMessage) -> Result<(), Violation> {
+    /// A client hears what another told in a room. Of two rooms either may be entered first.
+    pub(crate) fn hears(
+        &mut self,
+        client: usize,
+        room: &str,
+        message: &TopicMessage,
+    ) -> Result<(), Violation> {
         self.coverage.broadcasts += 1;
         let n = message.data["n"].as_u64().unwrap_or(0);
         let who = message.data["who"].as_u64();
         hold!(who != Some(client as u64), Rooms, "client {client} hears itself: {message:?}");
-        let last = self.rooms.heard[client].entry(message.peer_id.to_string()).or_default();
+        let last = self.rooms.heard[client]
+            .entry((room.to_owned(), message.peer_id.to_string()))
+            .or_default();
         hold!(n > *last, Rooms, "client {client} hears {n} from client {who:?} after {last}");
         *last = n;
         Ok(())

@@ -295,8 +295,8 @@ impl World {
                 let outcome = outcome.copied().map_err(|e| e.as_ref().map(|e| &*e.message));
                 self.judge.settled(client, seq, outcome)?;
             }
-            Output::Room { report: RoomReport::Message(message), .. } => {
-                self.judge.hears(client, &message)?;
+            Output::Room { id, report: RoomReport::Message(message) } => {
+                self.judge.hears(client, &id, &message)?;
             }
             Output::Event(event) => self.note_event(client, &event),
             Output::Room { .. } | Output::Status(_) | Output::PendingChanged => {}
