@@ -49,6 +49,7 @@ impl SyncEngine {
         let was_active = self.touch(now, query).is_active();
         if let Some(subscription) = self.queries.get_mut(&query.canonical()) {
             subscription.watchers += 1;
+            subscription.rejoin();
         }
         if !was_active {
             self.activate(now, &query.canonical());
@@ -91,6 +92,7 @@ impl SyncEngine {
         let was_active = self.touch(now, query).is_active();
         if let Some(subscription) = self.queries.get_mut(&query.canonical()) {
             subscription.waiting.push((id, now.plus(ONCE_MAX)));
+            subscription.rejoin();
         }
         let key = query.canonical();
         if !was_active {
@@ -183,9 +185,20 @@ impl SyncEngine {
     }
 
     fn deactivate_if_idle(&mut self, now: Millis, key: &str) {
-        let Some(subscription) = self.queries.get_mut(key).filter(|s| !s.is_active()) else {
+        if self.queries.get(key).is_none_or(Subscription::is_wanted) {
             return;
-        };
+        }
+        self.settle_layers();
+        let lingering = self.queries.values().filter(|query| query.lingers).count();
+        let may_linger = lingering < self.settings.kept_queries_max && !self.is_closing;
+        let Some(subscription) = self.queries.get_mut(key) else { return };
+        let shows_pending = subscription.view.as_ref().is_some_and(View::shows_any);
+        if shows_pending && subscription.refusal.is_none() && (subscription.lingers || may_linger) {
+            subscription.lingers = true;
+            subscription.latest = None;
+            return;
+        }
+        subscription.lingers = false;
         self.may_retire = true;
         let is_asked = subscription.asked.is_some() || subscription.is_fresh;
         let sub = subscription.sub.take_if(|_| self.native.position.is_some());
@@ -270,16 +283,20 @@ impl SyncEngine {
         }
     }
 
+    fn ask_anew(&mut self, now: Millis, key: &str) {
+        let Some(subscription) = self.queries.get_mut(key) else { return };
+        // The answer counts whatever position it claims.
+        subscription.is_fresh = false;
+        let q = subscription.query.json().clone();
+        let client_event_id = Some(self.next_event());
+        self.send(&ClientMessage::RemoveQuery(RemoveQuery { q, client_event_id }));
+        self.ask(now, key);
+    }
+
     /// Asks for every watched query again: the server lost track of some.
     pub(super) fn ask_again(&mut self, now: Millis) {
         for key in self.active() {
-            let Some(subscription) = self.queries.get_mut(&key) else { continue };
-            // The answer counts whatever position it claims.
-            subscription.is_fresh = false;
-            let q = subscription.query.json().clone();
-            let client_event_id = Some(self.next_event());
-            self.send(&ClientMessage::RemoveQuery(RemoveQuery { q, client_event_id }));
-            self.ask(now, &key);
+            self.ask_anew(now, &key);
         }
     }
 
@@ -445,7 +462,7 @@ impl SyncEngine {
             || self
                 .queries
                 .values()
-                .any(|query| query.is_active() && query.due != Due::No || query.can_answer())
+                .any(|query| query.is_wanted() && query.due != Due::No || query.can_answer())
     }
 
     /// Lays exactly the pending transactions over every view that it does not contain for sure.
@@ -468,13 +485,20 @@ impl SyncEngine {
         let due: Vec<Arc<str>> = self
             .queries
             .iter()
-            .filter(|(_, query)| query.is_active() && query.due != Due::No)
+            .filter(|(_, query)| query.is_wanted() && query.due != Due::No)
             .map(|(key, _)| key.clone())
             .collect();
         for key in due {
             self.show(&key);
         }
         self.answer_once(now);
+        let is_over = |query: &Subscription| {
+            query.lingers && !query.view.as_ref().is_some_and(View::shows_any)
+        };
+        let over = self.queries.iter().filter(|(_, query)| is_over(query));
+        for key in over.map(|(key, _)| key.clone()).collect::<Vec<Arc<str>>>() {
+            self.deactivate_if_idle(now, &key);
+        }
     }
 
     fn settle_results(&mut self) {
@@ -582,7 +606,9 @@ impl SyncEngine {
 
     pub(super) fn queries_overdue(&self, now: Millis) -> bool {
         let late = |query: &Subscription| {
-            query.asked.is_some_and(|t| now >= t.max(self.told_at).plus(self.answer_max))
+            query.asked.is_some_and(|t| {
+                now >= t.max(self.told_at).max(self.answered_at).plus(self.answer_max)
+            })
         };
         self.queries.values().any(late)
     }
@@ -592,7 +618,7 @@ impl SyncEngine {
             .queries
             .values()
             .filter_map(|q| q.asked)
-            .map(|t| t.max(self.told_at).plus(self.answer_max));
+            .map(|t| t.max(self.told_at).max(self.answered_at).plus(self.answer_max));
         let once = self.queries.values().flat_map(|q| q.waiting.iter().map(|(_, until)| *until));
         asked.chain(once).min()
     }

@@ -34,6 +34,9 @@ pub(crate) struct Subscription {
     /// Streams that watch it.
     pub(crate) watchers: u32,
     pub(crate) waiting: Vec<(OnceId, Millis)>,
+    /// Nobody wants its result any more, but it shows pending transactions: it is kept up to date until the
+    /// server's data contains them, lest they be missing when it is watched again.
+    pub(crate) lingers: bool,
     /// The name of its `add-query`.
     pub(crate) event: EventId,
     pub(crate) used_at: Millis,
@@ -107,6 +110,7 @@ impl Subscription {
             query,
             watchers: 0,
             waiting: Vec::new(),
+            lingers: false,
             event,
             used_at: now,
             held: FactSet::default(),
@@ -148,7 +152,7 @@ impl Subscription {
     }
 
     /// Whether anybody wants its result.
-    pub(crate) fn is_active(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         self.watchers > 0 || !self.waiting.is_empty()
     }
 
@@ -157,13 +161,26 @@ impl Subscription {
         self.is_fresh && self.latest.is_some() && !self.waiting.is_empty()
     }
 
+    /// Whether it is to be kept up to date.
+    pub(crate) fn is_active(&self) -> bool {
+        self.is_wanted() || self.lingers
+    }
+
     /// Whether a transaction that the server committed must still be laid over: the result shows it, and
     /// the server's data does not contain it.
     pub(crate) fn awaits(&self, tx: TxId, seq: u64) -> bool {
-        if !self.is_active() || self.refusal.is_some() || self.position >= tx {
+        let is_refused = self.refusal.is_some() || self.is_too_large;
+        if !self.is_active() || is_refused || self.position >= tx {
             return false;
         }
         self.view.as_ref().is_none_or(|view| view.shows(seq))
+    }
+
+    /// Somebody wants its result again.
+    pub(crate) fn rejoin(&mut self) {
+        if std::mem::take(&mut self.lingers) {
+            self.mark(Due::Local);
+        }
     }
 
     pub(crate) fn mark(&mut self, due: Due) {

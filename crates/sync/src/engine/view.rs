@@ -34,6 +34,8 @@ pub(crate) struct View {
     waiting: BTreeSet<u64>,
     /// How far it followed the queue's changes, and at which position of the server.
     followed: Option<(u64, TxId)>,
+    /// How many of those laid over may have changed what is read.
+    felt: usize,
     /// Something that is read of it may have changed.
     is_felt: bool,
     /// How often a transaction was run.
@@ -99,6 +101,7 @@ impl View {
         }
         self.users.clear();
         self.makers.clear();
+        self.felt = 0;
         &mut self.index
     }
 
@@ -274,6 +277,7 @@ impl View {
     fn take_off(&mut self, seq: u64) {
         let Some(layer) = self.layers.remove(&seq) else { return };
         self.is_felt |= layer.is_felt;
+        self.felt -= usize::from(layer.is_felt);
         self.makers.remove(&seq);
         for key in &layer.keys {
             self.users.remove(*key, seq);
@@ -346,6 +350,11 @@ impl View {
         self.layers.get(&seq).is_some_and(|layer| layer.is_felt)
     }
 
+    /// Whether any transaction that is laid over may have changed what is read of the view.
+    pub(crate) const fn shows_any(&self) -> bool {
+        self.felt > 0
+    }
+
     /// Lays a transaction over what is there, below those with higher numbers.
     ///
     /// # Errors
@@ -364,6 +373,7 @@ impl View {
             let is_last = self.layers.range(seq + 1..).next().is_none();
             if is_last || !(is_hit || layer.makes_attrs()) {
                 self.is_felt |= layer.is_felt;
+                self.felt += usize::from(layer.is_felt);
                 for key in &layer.keys {
                     self.users.add(*key, seq);
                 }

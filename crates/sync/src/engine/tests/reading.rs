@@ -144,3 +144,29 @@ fn two_lists_of_one_kind_both_show_a_change_at_once() {
     assert_eq!(link.client.titles(&done), ["one"]);
     assert!(link.client.results.is_empty(), "{:?}", link.client.results);
 }
+
+#[test]
+fn a_hundred_thousand_facts_that_nobody_watches_are_within_bounds_the_oldest_go() {
+    let mut client = Client::new(1);
+    client.engine.settings.kept_facts_max = 60_000;
+    client.open_session();
+    let id = client.engine.names.server().iter().find(|attr| attr.etype() == "$files").unwrap().id;
+    for list in 0..4_u128 {
+        let q = json!({"$files": {"$": {"limit": list + 1}}});
+        let key = client.subscribe(q.clone());
+        let fact = |n| json!([entity(list * 25_000 + n), id, "x", 5]);
+        let triples: Vec<Json> = (0..25_000).map(fact).collect();
+        client.say(&json!({"op": "add-query-ok", "q": q, "result": result(&triples),
+            "processed-tx-id": 100}));
+        client.now.0 += 1;
+        client.engine.unsubscribe(client.now, &key);
+        client.drain();
+    }
+    client.pass(250);
+    let batch = client.writing.take().unwrap();
+    assert_eq!(client.engine.queries.len(), 2);
+    assert_eq!(client.engine.local.view.index().triples().count(), 50_000);
+    assert_eq!(batch.put_entities.len(), 50_000);
+    let oldest = batch.put_entities.iter().map(|row| row.entity.uuid()).min();
+    assert_eq!(oldest, Some(entity(50_000)));
+}

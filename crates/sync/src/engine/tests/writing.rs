@@ -80,6 +80,29 @@ fn a_deleted_entity_is_not_lent_back_by_other_queries() {
 }
 
 #[test]
+fn an_acknowledged_write_is_not_lost_from_a_result_that_nobody_watches_meanwhile() {
+    let (mut client, key, transact) = one_sent();
+    client.engine.unsubscribe(client.now, &key);
+    client.drain();
+    client.say(&ack(&transact, 101));
+    assert!(client.sent.is_empty(), "it is still kept up to date");
+    client.lose();
+    let key = client.subscribe(q());
+    assert_eq!(client.titles(&key), ["one"], "offline, before any result contained it");
+    client.engine.unsubscribe(client.now, &key);
+    client.pass(60_000);
+    client.open_session();
+    assert_eq!(client.ops(), ["add-query"]);
+    let attrs = json!(client.engine.names.server());
+    client.say(&json!({"op": "refresh-ok", "processed-tx-id": 101, "attrs": attrs, "computations": [
+        {"instaql-query": q(), "instaql-result": result(&triples_of(&transact, 1_700_000_000_500))}]}));
+    assert_eq!(client.ops(), ["add-query", "remove-query"], "now its data contain it");
+    assert_eq!(client.kinds(), []);
+    let key = client.subscribe(q());
+    assert_eq!(client.titles(&key), ["one"]);
+}
+
+#[test]
 fn a_rejected_write_is_undone_and_later_ones_stand() {
     let (mut client, key, transact) = one_sent();
     // The first made attributes: nothing follows it until it is answered.
