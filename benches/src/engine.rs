@@ -104,7 +104,11 @@ fn load() -> (TripleIndex, Vec<EntityId>) {
     (index, some)
 }
 
-fn creates() -> Result<Samples, BenchError> {
+/// How long it takes to prepare and apply transactions that create one todo each.
+///
+/// # Errors
+/// [`BenchError::Refused`].
+pub(crate) fn creates() -> Result<Samples, BenchError> {
     let mut ids = Ids::new(9);
     let todos = Todos::new(&mut ids);
     let mut index = TripleIndex::new();
@@ -118,8 +122,9 @@ fn creates() -> Result<Samples, BenchError> {
         let steps = parse_steps(&steps.into())?;
         let mut context = ExecuteContext { now: 1, ids: &mut ids, actor: Actor::Client };
         let start = Instant::now();
-        black_box(execute(&mut index, &steps, &mut context)?);
+        let commit = execute(&mut index, &steps, &mut context)?;
         times.push_micros(start.elapsed());
+        black_box(commit);
     }
     Ok(times)
 }

@@ -1,23 +1,20 @@
 //! Preparing and applying: in the engine, and in the state of an app on the server whose log is memory.
 
-use std::hint::black_box;
 use std::time::Instant;
 
 use serde_json::Value as Json;
 use tricedb_core::id::{AppId, IdSource as _, SessionId};
-use tricedb_core::index::TripleIndex;
-use tricedb_core::tx::{Actor, ExecuteContext, execute, parse_steps};
 use tricedb_protocol::{ClientMessage, Features};
 use tricedb_server::app::{AppIdentity, AppLimits, AppState, OpenSession, Output, SessionKey};
 use tricedb_server::log::LoadedLog;
 
 use super::BENCH;
+use crate::engine;
 use crate::error::BenchError;
 use crate::figure::{Figure, Samples, Target, Unit};
 use crate::socket::unexpected;
 use crate::todos::{Ids, Todos, transact};
 
-const CREATES: usize = 50_000;
 const LARGE: usize = 200;
 /// Steps of a large transaction.
 const STEPS: usize = 1_000;
@@ -34,7 +31,7 @@ const LARGE_MILLIS: f64 = 2.0;
 /// [`BenchError`].
 pub(crate) fn run() -> Result<Vec<Figure>, BenchError> {
     let name = "create of 5 attributes: prepare, apply";
-    let creates = Figure::new(BENCH, name, Unit::Micros, creates()?);
+    let creates = Figure::new(BENCH, name, Unit::Micros, engine::creates()?);
     let (creating, updating) = large()?;
     let figure = |what: &str, samples| {
         let name = format!("1,000 steps that {what}, on a server without a disk");
@@ -45,27 +42,6 @@ pub(crate) fn run() -> Result<Vec<Figure>, BenchError> {
         figure("create", creating),
         figure("update", updating),
     ])
-}
-
-fn creates() -> Result<Samples, BenchError> {
-    let mut ids = Ids::new(9);
-    let todos = Todos::new(&mut ids);
-    let mut index = TripleIndex::new();
-    let attrs = parse_steps(&todos.attr_steps(&mut ids).into())?;
-    let mut context = ExecuteContext { now: 1, ids: &mut ids, actor: Actor::Client };
-    execute(&mut index, &attrs, &mut context)?;
-    let mut times = Samples::default();
-    for number in 0..CREATES {
-        let todo = ids.next_uuid();
-        let steps = todos.create_steps(todo, &format!("title {number:07}"));
-        let steps = parse_steps(&steps.into())?;
-        let mut context = ExecuteContext { now: 1, ids: &mut ids, actor: Actor::Client };
-        let start = Instant::now();
-        let commit = execute(&mut index, &steps, &mut context)?;
-        times.push_micros(start.elapsed());
-        black_box(commit);
-    }
-    Ok(times)
 }
 
 /// An app on a server, its client and what they spoke last.

@@ -210,7 +210,7 @@ impl Run<'_> {
             .collect();
         for (at, step) in steps.iter().enumerate() {
             self.check_value_lookup(step, at)?;
-            let Some(EntityRef::Lookup(attr_id, value)) = step_entity(step) else { continue };
+            let Some(EntityRef::Lookup(attr_id, value)) = step.entity() else { continue };
             let found = match self.index.catalog().live(*attr_id).cloned() {
                 // An attribute that this transaction makes has no values yet.
                 None if made.contains(attr_id) => None,
@@ -392,22 +392,6 @@ fn check_id_lookup(attr: &Attr, value: &Value, place: serde_json::Value) -> Resu
         attr.label()
     );
     Err(TxError::validation("tx-steps", &message, Some(place)))
-}
-
-fn step_entity(step: &TxStep) -> Option<&EntityRef> {
-    match step {
-        TxStep::AddTriple { entity, .. }
-        | TxStep::DeepMergeTriple { entity, .. }
-        | TxStep::RetractTriple { entity, .. }
-        | TxStep::UpdateTriple { entity, .. }
-        | TxStep::ExpectTriple { entity, .. }
-        | TxStep::DeleteEntity { entity, .. }
-        | TxStep::RuleParams { entity, .. } => Some(entity),
-        TxStep::AddAttr(_)
-        | TxStep::UpdateAttr(..)
-        | TxStep::DeleteAttr(_)
-        | TxStep::RestoreAttr(_) => None,
-    }
 }
 
 /// A link's target by the value of a unique attribute, as it travels: `[attribute, value]`.

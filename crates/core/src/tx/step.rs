@@ -154,6 +154,23 @@ impl TxStep {
         matches!(self, Self::UpdateTriple { .. } | Self::ExpectTriple { .. })
     }
 
+    /// The entity that the step is about; none of a step about attributes.
+    pub const fn entity(&self) -> Option<&EntityRef> {
+        match self {
+            Self::AddTriple { entity, .. }
+            | Self::DeepMergeTriple { entity, .. }
+            | Self::RetractTriple { entity, .. }
+            | Self::UpdateTriple { entity, .. }
+            | Self::ExpectTriple { entity, .. }
+            | Self::DeleteEntity { entity, .. }
+            | Self::RuleParams { entity, .. } => Some(entity),
+            Self::AddAttr(_)
+            | Self::UpdateAttr(..)
+            | Self::DeleteAttr(_)
+            | Self::RestoreAttr(_) => None,
+        }
+    }
+
     /// The triple that the step speaks of.
     pub(crate) fn triple(&self) -> Option<TripleStep<'_>> {
         let (entity, attr, value, mode) = match self {

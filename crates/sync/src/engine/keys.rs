@@ -31,7 +31,7 @@ impl Key {
 pub(crate) fn entities_of(index: &TripleIndex, steps: &[TxStep]) -> Vec<EntityId> {
     let mut entities = Vec::new();
     for step in steps {
-        let Some(entity) = subject(step) else { continue };
+        let Some(entity) = step.entity() else { continue };
         entities.extend(match entity {
             EntityRef::Id(entity) => Some(*entity),
             EntityRef::Lookup(attr, value) => found(index, *attr, value),
@@ -59,7 +59,7 @@ fn found(index: &TripleIndex, attr: AttrId, value: &Value) -> Option<EntityId> {
 pub(crate) fn keys_of_steps(index: &TripleIndex, steps: &[TxStep]) -> Vec<Key> {
     let mut keys: Vec<Key> = entities_of(index, steps).into_iter().map(Key::entity).collect();
     for step in steps {
-        if let Some(EntityRef::Lookup(attr, value)) = subject(step) {
+        if let Some(EntityRef::Lookup(attr, value)) = step.entity() {
             keys.push(Key::unique(*attr, value));
         }
         let Some((attr, value)) = written(step) else { continue };
@@ -100,22 +100,6 @@ pub(crate) fn add_keys_of_fact(
         keys.extend(value.as_entity().map(Key::entity));
     } else if attr.unique {
         keys.push(Key::unique(attr.id, value));
-    }
-}
-
-fn subject(step: &TxStep) -> Option<&EntityRef> {
-    match step {
-        TxStep::AddTriple { entity, .. }
-        | TxStep::DeepMergeTriple { entity, .. }
-        | TxStep::RetractTriple { entity, .. }
-        | TxStep::UpdateTriple { entity, .. }
-        | TxStep::ExpectTriple { entity, .. }
-        | TxStep::RuleParams { entity, .. }
-        | TxStep::DeleteEntity { entity, .. } => Some(entity),
-        TxStep::AddAttr(_)
-        | TxStep::UpdateAttr(..)
-        | TxStep::DeleteAttr(_)
-        | TxStep::RestoreAttr(_) => None,
     }
 }
 
